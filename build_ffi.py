@@ -1,0 +1,180 @@
+"""The out-of-line cffi build script of sharedmmap's two extension modules.
+
+Run by hand (``python build_ffi.py``, with cffi and setuptools installed) it builds both in place. The package
+build runs it through the hatchling hook at the end.
+
+``sharedmmap._ffi`` holds the system calls, the guard, and everything that may take long: its calls release the
+GIL, as cffi's do. ``sharedmmap._quick`` holds calls of a few nanoseconds, which keep it: to give it up beside a
+busy thread is to wait a whole switch interval for getting it back.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+from runpy import run_path
+from typing import Any
+
+from cffi import FFI
+
+ROOT = Path(__file__).resolve().parent
+PACKAGE = ROOT / "sharedmmap"
+BUILD = ROOT / "build"
+SCALARS: tuple[str, ...] = run_path(str(PACKAGE / "_scalar_names.py"))["SCALARS"]
+
+if sys.platform not in ("linux", "darwin") or sys.byteorder != "little" or sys.maxsize < 2**63 - 1:
+    sys.exit(
+        "sharedmmap needs Linux or macOS on a 64-bit little-endian machine; "
+        f"this is {sys.platform}, {sys.maxsize.bit_length() + 1}-bit, {sys.byteorder}-endian."
+    )
+
+# Advice that can neither destroy data nor make a later access fault. What the headers lack is -1.
+ADVICE = (
+    "NORMAL RANDOM SEQUENTIAL WILLNEED DONTNEED COLD PAGEOUT HUGEPAGE NOHUGEPAGE COLLAPSE "
+    "POPULATE_READ POPULATE_WRITE DODUMP DONTDUMP"
+).split()
+
+SYSTEM_CALLS = """
+    void *mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset);
+    int munmap(void *addr, size_t length);
+    int msync(void *addr, size_t length, int flags);
+    int madvise(void *addr, size_t length, int advice);
+    int mlock(const void *addr, size_t length);
+    int munlock(const void *addr, size_t length);
+    int mincore(void *addr, size_t length, unsigned char *vec);
+    #define MAP_SHARED ...
+    #define PROT_READ ...
+    #define PROT_WRITE ...
+    #define MS_SYNC ...
+    #define MS_ASYNC ...
+    #define MS_INVALIDATE ...
+"""
+
+GUARD = """
+    struct region {
+        char *base;
+        int64_t limit, write_limit, peak;
+        uint8_t state, dirty;
+        ...;
+    };
+    #define LIVE ...
+    #define FAULTED ...
+    #define UNMAPPED ...
+    struct region *region_open(void *start, size_t lead, int64_t length, int fd, int64_t offset,
+                               bool writable, bool track);
+    int region_unmap(struct region *region);
+    void region_close(struct region *region);
+    int64_t region_refresh(struct region *region);
+    int64_t region_fault(struct region *region);
+    int region_acquire(struct region *region);
+    void region_release(struct region *region);
+    int allocate(int fd, int64_t offset, int64_t length);
+    int lock_on_fault(void *start, size_t size);
+"""
+
+COPIES = """
+    int region_read(struct region *region, int64_t offset, void *dest, int64_t n);
+    int region_write(struct region *region, int64_t offset, const void *src, int64_t n);
+"""
+
+
+def c_type(scalar: str) -> str:
+    return "double" if scalar.startswith("float") else scalar + "_t"
+
+
+def in_c(template: str, scalars: tuple[str, ...] = SCALARS) -> str:
+    """One line of C for each scalar."""
+    return "\n".join(
+        template.format(name=name, type=c_type(name), bits=name.lstrip("uintfloa")) for name in scalars
+    )
+
+
+# Without the limited API where the interpreter has none: free-threaded CPython.
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+OPTIONS: dict[str, Any] = {
+    "include_dirs": [str(PACKAGE)],
+    "extra_compile_args": ["-std=gnu11"],
+    "py_limited_api": not FREE_THREADED,
+    "define_macros": [("_CFFI_NO_LIMITED_API", None)] if FREE_THREADED else [],
+}
+
+ffibuilder = FFI()
+ffibuilder.cdef(
+    SYSTEM_CALLS
+    + "".join(f"\n    #define MADV_{name} ..." for name in ADVICE)
+    + GUARD
+    + COPIES
+)
+ffibuilder.set_source(
+    "sharedmmap._ffi",
+    "#include <sys/mman.h>\n"
+    + "".join(f"#ifndef MADV_{name}\n#define MADV_{name} -1\n#endif\n" for name in ADVICE)
+    + '#include "access.h"\n',
+    sources=[str(PACKAGE / "guard.c")],
+    depends=[str(path) for path in sorted(PACKAGE.glob("*.h"))],
+    **OPTIONS,
+)
+
+quickbuilder = FFI()
+quickbuilder.include(ffibuilder)
+quickbuilder.cdef(
+    COPIES
+    + in_c("{type} load_{name}(struct region *region, int64_t offset);")
+    + in_c("int store_{name}(struct region *region, int64_t offset, {type} value);")
+)
+quickbuilder.set_source(
+    "sharedmmap._quick",
+    # The wrappers that cffi generates below this line keep the GIL. So nothing in this module may block.
+    """
+    #undef Py_BEGIN_ALLOW_THREADS
+    #undef Py_END_ALLOW_THREADS
+    #define Py_BEGIN_ALLOW_THREADS {
+    #define Py_END_ALLOW_THREADS }
+    #include "scalar.h"
+    """
+    + in_c("DEFINE_INTEGER({name}, {type}, {bits})", tuple(s for s in SCALARS if "int" in s)),
+    depends=[str(path) for path in sorted(PACKAGE.glob("*.h"))],
+    **OPTIONS,
+)
+
+
+def build(verbose: bool = False) -> list[Path]:
+    """Compiles both modules under build/, away from pyproject.toml, and returns their paths."""
+    return [Path(ffi.compile(tmpdir=str(BUILD), verbose=verbose)) for ffi in (ffibuilder, quickbuilder)]
+
+
+def build_in_place(verbose: bool = False) -> None:
+    for module in build(verbose):
+        # Replaced, not overwritten: a running interpreter may have the old one mapped.
+        (PACKAGE / module.name).unlink(missing_ok=True)
+        shutil.copy(module, PACKAGE / module.name)
+
+
+def get_build_hook() -> type:
+    """The hatchling build hook: https://hatch.pypa.io/latest/plugins/build-hook/custom/."""
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+    class FFIBuildHook(BuildHookInterface):
+        def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+            if self.target_name != "wheel":
+                return
+            modules = build()
+            if version == "editable":
+                build_in_place()
+            else:
+                for module in modules:
+                    build_data["force_include"][str(module)] = f"sharedmmap/{module.name}"
+            build_data["pure_python"] = False
+            if all(".abi3." in module.name for module in modules):
+                platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+                build_data["tag"] = f"cp39-abi3-{platform}"
+            else:
+                build_data["infer_tag"] = True
+
+    return FFIBuildHook
+
+
+if __name__ == "__main__":
+    build_in_place(verbose=True)

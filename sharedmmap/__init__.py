@@ -1,0 +1,17 @@
+"""Safe, fast access to shared memory-mapped files."""
+
+from ._errors import Error, MappingFaultError, OutOfBoundsError, UnmappedMemoryError
+from ._file import File, open
+from ._flags import Advice, Prot, Sync
+
+__all__ = [
+    "Advice",
+    "Error",
+    "File",
+    "MappingFaultError",
+    "OutOfBoundsError",
+    "Prot",
+    "Sync",
+    "UnmappedMemoryError",
+    "open",
+]

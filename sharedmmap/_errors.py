@@ -1,0 +1,54 @@
+"""The error tree."""
+
+from __future__ import annotations
+
+import os
+import resource
+from errno import EACCES, EAGAIN, EMFILE, ENOMEM, EPERM
+
+__all__ = ["Error", "MappingFaultError", "OutOfBoundsError", "UnmappedMemoryError", "os_error"]
+
+
+class Error(Exception):
+    """The base of every error that is sharedmmap's own."""
+
+
+class UnmappedMemoryError(Error, ValueError):
+    """The file is not mapped any more: ``unmap()`` or ``close()`` was called."""
+
+    def __init__(self, message: str = "the file is not mapped any more") -> None:
+        super().__init__(message)
+
+
+class OutOfBoundsError(Error, IndexError):
+    """An offset or a range lies outside the mapping, or past the end of the file; the text says which."""
+
+
+class MappingFaultError(Error, OSError):
+    """The kernel could not supply a page of the mapping.
+
+    ``errno`` and the text name the cause as found out afterwards: ``ENXIO``, the file is shorter than the
+    mapping; ``ENOSPC``, no space left on the device; ``EIO``, anything else. ``offset`` is where it happened,
+    in bytes from the start of the mapping. ``File.restore()`` maps the file afresh.
+    """
+
+    def __init__(self, errno: int, text: str, offset: int) -> None:
+        super().__init__(errno, text)
+        self.offset = offset
+
+    def __reduce__(self) -> tuple[type[MappingFaultError], tuple[int, str, int]]:
+        return type(self), (self.errno or 0, self.strerror or "", self.offset)
+
+
+def os_error(errno: int, call: str) -> OSError:
+    """The ``OSError`` (or its subclass) for a system call that failed, with the limit and the remedy."""
+    hint = ""
+    if call == "mmap" and errno == ENOMEM:
+        hint = "; the process may have reached vm.max_map_count mappings, or its address space limit"
+    elif call == "mmap" and errno == EACCES:
+        hint = "; the descriptor must be open for reading, and for writing too if the mapping is to be"
+    elif call == "dup" and errno == EMFILE:
+        hint = f"; RLIMIT_NOFILE is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}"
+    elif call == "mlock" and errno in (ENOMEM, EAGAIN, EPERM):
+        hint = f"; RLIMIT_MEMLOCK is {resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]} bytes"
+    return OSError(errno, f"{call}: {os.strerror(errno)}{hint}")

@@ -1,0 +1,522 @@
+"""The public face: ``File`` and ``open``."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import os
+import stat
+import threading
+from operator import index
+from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, Union, overload
+
+from ._errors import MappingFaultError, OutOfBoundsError, UnmappedMemoryError, os_error
+from ._flags import Advice, Prot, Sync
+from ._native import ffi, lib, quick
+from ._region import PAGE, PIECE, Region, as_index, readable_bytes, writable_bytes
+from ._scalars import float_accessors, int_accessors
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["File", "open"]
+
+_MAX_OFFSET = 2**63 - 1
+
+
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
+class File:
+    """A file mapped into memory, shared with every process that maps it too.
+
+    Copies and integers go in and out; the memory itself is never handed out. Offsets and lengths are in bytes,
+    offsets count from the start of the mapping. The file may be shorter than the mapping, grow, shrink, or
+    lose its disk while it is mapped, and any thread may unmap it at any time: a call then raises, and none
+    ends the process.
+
+    ``f`` is a descriptor or an object with ``fileno()``; it may be closed at once. ``length=None`` maps to the
+    end of the file as it is now (an empty rest gives an empty ``File``). ``prot`` must contain ``Prot.READ``.
+    ``trackfd=False`` keeps no duplicate of the descriptor (closing one drops the process's POSIX record locks
+    on the file): the whole mapping then counts as accessible, and ``reserve`` and ``restore`` are refused.
+
+    Raises ``ValueError`` for an offset or a length no mapping can have, and ``OSError`` where the kernel
+    refuses; see mmap(2).
+    """
+
+    __slots__ = ("__weakref__", "_length", "_offset", "_prot", "_region", "_restoring")
+
+    _region: Region
+
+    def __init__(
+        self,
+        f: int | _HasFileno,
+        offset: SupportsIndex = 0,
+        length: SupportsIndex | None = None,
+        prot: int = Prot.READ | Prot.WRITE,
+        *,
+        trackfd: bool = True,
+    ) -> None:
+        fd = _descriptor(f)
+        offset = as_index(offset)
+        prot = Prot(index(prot))
+        if prot & ~(Prot.READ | Prot.WRITE) or not prot & Prot.READ:
+            raise ValueError(f"prot must be Prot.READ or Prot.READ | Prot.WRITE, not {int(prot)}")
+        if offset < 0:
+            raise ValueError(f"offset {offset} is negative")
+        if length is None:
+            length = _rest_of(fd, offset)
+        else:
+            length = as_index(length)
+            if length < 1:
+                raise ValueError(f"length must be at least 1, not {length}")
+        if offset > _MAX_OFFSET - PAGE - length:
+            raise ValueError(f"offset {offset} and length {length} reach past the largest file offset")
+        self._offset = offset
+        self._length = length
+        self._prot = prot
+        self._restoring = threading.Lock()
+        self._region = Region(fd, offset, length, bool(prot & Prot.WRITE), trackfd)
+
+    # ---- life ----
+
+    def unmap(self) -> None:
+        """Unmaps. The file, its pages and its locks are released before this returns.
+
+        Succeeds whatever other threads are doing; they get ``UnmappedMemoryError``, as does a second call.
+        What was written stays written, as with munmap(2); ``flush`` first to have it on disk.
+        """
+        if not self._end():
+            raise UnmappedMemoryError
+
+    def close(self) -> None:
+        """Unmaps, unless that has been done."""
+        self._end()
+
+    def _end(self) -> bool:
+        """Whether this call is the one that unmapped."""
+        try:
+            region = self._region
+        except AttributeError:  # the constructor raised
+            return False
+        ended: bool = lib.region_unmap(region.c) == 0
+        while region is not self._region:  # restore() has put a new one in its place
+            region = self._region
+            ended = lib.region_unmap(region.c) == 0 or ended
+        return ended
+
+    def __enter__(self) -> File:
+        self._region.check_mapped()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def restore(self) -> None:
+        """Maps the file afresh after a ``MappingFaultError``.
+
+        The new mapping counts as dirty, since what was written before the fault may not be on disk. Nothing
+        happens where there was no fault, but that a file found shorter is taken for granted from here on.
+        Raises what the constructor raises; the ``File`` is as before then.
+        """
+        with self._restoring:
+            region = self._region
+            region.check_mapped()
+            if region.state[0] == lib.LIVE:
+                region.c.peak = region.refresh()
+                return
+            with region.descriptor("restore") as fd:
+                fresh = Region(fd, self._offset, self._length, region.writable, True)
+            fresh.c.dirty = region.writable
+            self._region = fresh
+            if region.state[0] == lib.UNMAPPED:  # meanwhile, and perhaps before there was a fresh one to see
+                lib.region_unmap(fresh.c)
+                raise UnmappedMemoryError
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{type(self).__name__} cannot be pickled or copied: map the file again instead")
+
+    # ---- what it is ----
+
+    def __len__(self) -> int:
+        """The mapped length in bytes."""
+        self._region.check_mapped()
+        return self._length
+
+    @property
+    def offset(self) -> int:
+        """Where in the file the mapping starts, in bytes."""
+        return self._offset
+
+    @property
+    def prot(self) -> Prot:
+        """What the mapping may be used for."""
+        return self._prot
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is unmapped."""
+        return bool(self._region.state[0] == lib.UNMAPPED)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something was written since the last complete flush."""
+        self._region.check_mapped()
+        return bool(self._region.c.dirty)
+
+    @property
+    def accessible(self) -> int:
+        """How many bytes from the start of the mapping the file backs now; asks the system.
+
+        For what is not a regular file, and with ``trackfd=False``, the length of the mapping.
+        """
+        region = self._region
+        region.check()
+        return region.refresh()
+
+    def __repr__(self) -> str:
+        state = {lib.LIVE: "mapped", lib.FAULTED: "faulted", lib.UNMAPPED: "unmapped"}[self._region.state[0]]
+        prot = "READ|WRITE" if self._prot & Prot.WRITE else "READ"
+        return f"<{type(self).__name__} offset={self._offset} length={self._length} prot={prot} {state}>"
+
+    # ---- copies ----
+
+    def read_at(self, dest: Any, offset: SupportsIndex) -> int:
+        """Copies from ``offset`` into ``dest``, any writable C-contiguous buffer; returns the bytes copied.
+
+        That is as many as ``dest`` holds, or fewer where the accessible part ends before. ``OutOfBoundsError``
+        where ``offset`` itself is not accessible. When it raises, ``dest`` may hold a part of what was asked.
+        """
+        target = writable_bytes(dest)
+        region = self._region
+        offset = as_index(offset)
+        size = region.room(offset, len(target))
+        region.read_into(target, offset, size)
+        return size
+
+    def write_at(self, src: Any, offset: SupportsIndex) -> int:
+        """Copies ``src``, any C-contiguous buffer, to ``offset``; returns the bytes copied.
+
+        That is all of ``src``, or less where the accessible part ends before: a short count is not an error.
+        ``OutOfBoundsError`` where ``offset`` itself is not accessible.
+        """
+        source = readable_bytes(src)
+        region = self._region
+        offset = as_index(offset)
+        size = region.room(offset, len(source), writing=True)
+        region.write_from(source, offset, size)
+        return size
+
+    def read_string_at(
+        self,
+        offset: SupportsIndex,
+        max_length: SupportsIndex | None = None,
+        *,
+        encoding: str = "utf-8",
+        errors: str = "strict",
+    ) -> str:
+        """Decodes up to ``max_length`` bytes from ``offset``, or all that are accessible."""
+        region = self._region
+        offset = as_index(offset)
+        wanted = self._length if max_length is None else as_index(max_length)
+        if wanted < 0:
+            raise ValueError(f"max_length {wanted} is negative")
+        return region.read(offset, region.room(offset, wanted)).decode(encoding, errors)
+
+    def write_string_at(
+        self, text: str, offset: SupportsIndex, *, encoding: str = "utf-8", errors: str = "strict"
+    ) -> int:
+        """Encodes ``text`` and writes it at ``offset``; returns the bytes written.
+
+        Where not all of it fits, as many whole characters as do.
+        """
+        encoded = text.encode(encoding, errors)
+        region = self._region
+        offset = as_index(offset)
+        room = region.room(offset, len(encoded), writing=True)
+        if room < len(encoded):
+            fits, too_many = 0, len(text)
+            while too_many - fits > 1:
+                middle = (fits + too_many) // 2
+                if len(text[:middle].encode(encoding, errors)) <= room:
+                    fits = middle
+                else:
+                    too_many = middle
+            encoded = text[:fits].encode(encoding, errors) if fits else b""
+        region.write_from(readable_bytes(encoded), offset, len(encoded))
+        return len(encoded)
+
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> int: ...
+    @overload
+    def __getitem__(self, key: slice) -> bytes: ...
+    def __getitem__(self, key: SupportsIndex | slice) -> int | bytes:
+        """``m[i]``: the byte as an int; ``m[a:b]``, ``m[a:b:c]``: ``bytes``. As ``mmap.mmap`` has them.
+
+        ``OutOfBoundsError`` where a part is not accessible.
+        """
+        region = self._region
+        if type(key) is slice and region.whole is not None:
+            try:
+                found: bytes = region.whole[key]  # in bounds: it clips as this File does; alive: region
+            except (TypeError, ValueError):  # a step, or no integers
+                pass
+            else:
+                if not region.state[0]:
+                    return found
+        if not isinstance(key, slice):
+            return region.read(self._item(key), 1)[0]
+        span = self._span(key)
+        if not span:
+            region.check()
+            return b""
+        low = min(span[0], span[-1])
+        return region.read(low, abs(span[-1] - span[0]) + 1)[:: span.step]
+
+    @overload
+    def __setitem__(self, key: SupportsIndex, value: SupportsIndex) -> None: ...
+    @overload
+    def __setitem__(self, key: slice, value: Any) -> None: ...
+    def __setitem__(self, key: SupportsIndex | slice, value: Any) -> None:
+        """``m[i] = 65``; ``m[a:b] = b"..."`` of the same length, else ``ValueError``.
+
+        ``OutOfBoundsError`` where a part is not accessible: nothing is written then.
+        """
+        region = self._region
+        if not isinstance(key, slice):
+            value = as_index(value)
+            if not 0 <= value <= 255:
+                raise ValueError(f"a byte must be in range(0, 256), not {value}")
+            self.write_uint8_at(value, self._item(key))
+            return
+        source = readable_bytes(value)
+        span = self._span(key)
+        if len(source) != len(span):
+            raise ValueError(f"a slice of {len(span)} bytes cannot be assigned {len(source)} bytes")
+        if not span:
+            region.check()
+            region.require_writable()
+            return
+        low = min(span[0], span[-1])
+        region.require(low, abs(span[-1] - span[0]) + 1, writing=True)
+        if span.step == 1:
+            region.write_from(source, low, len(span))
+        else:
+            for position, byte in zip(span, memoryview(value).cast("B")):
+                self.write_uint8_at(byte, position)
+
+    def _item(self, key: SupportsIndex) -> int:
+        try:
+            position = as_index(key)
+        except TypeError:
+            raise TypeError(f"indexes must be integers or slices, not {type(key).__name__}") from None
+        if position < 0:
+            position += self._length
+            if position < 0:
+                raise OutOfBoundsError(
+                    f"index {position - self._length} is outside the mapping of {self._length} bytes"
+                )
+        return position
+
+    def _span(self, key: slice) -> range:
+        return range(*key.indices(self._length))
+
+    # ---- single values ----
+
+    read_int8_at, write_int8_at = int_accessors("int8")
+    read_uint8_at, write_uint8_at = int_accessors("uint8")
+    read_int16_at, write_int16_at = int_accessors("int16")
+    read_uint16_at, write_uint16_at = int_accessors("uint16")
+    read_int32_at, write_int32_at = int_accessors("int32")
+    read_uint32_at, write_uint32_at = int_accessors("uint32")
+    read_int64_at, write_int64_at = int_accessors("int64")
+    read_uint64_at, write_uint64_at = int_accessors("uint64")
+    read_float32_at, write_float32_at = float_accessors("float32")
+    read_float64_at, write_float64_at = float_accessors("float64")
+
+    # ---- system calls over a range ----
+
+    def flush(
+        self, flags: int = Sync.SYNC, offset: SupportsIndex = 0, length: SupportsIndex | None = None
+    ) -> None:
+        """Writes what changed in the range to the file; see msync(2).
+
+        No system call is made when nothing was written since the last complete flush: one of the whole mapping
+        with ``Sync.SYNC`` that succeeded. Any other leaves ``dirty`` set. ``MappingFaultError`` where the
+        file is found shorter than what could be written: the rest is lost. After any error ``dirty`` stays.
+        """
+        region = self._region
+        region.check()
+        flags = index(flags)
+        start, size = region.pages(offset, length)
+        if not region.c.dirty:
+            return
+        complete = bool(flags & Sync.SYNC) and size == region.pages(0, None)[1]
+        peak = region.c.peak
+        if complete:
+            region.c.dirty = 0  # before the call, so that a write made meanwhile stays owed
+        try:
+            if size and lib.msync(start, size, flags):
+                raise os_error(ffi.errno, "msync")
+            limit = region.refresh()
+            if limit < peak:
+                raise MappingFaultError(
+                    errno.ENXIO,
+                    f"the file backs {limit} of the {peak} bytes that could be written before; "
+                    "what was written to the rest is lost (restore() accepts that)",
+                    limit,
+                )
+        except BaseException:
+            if complete:
+                region.c.dirty = 1
+            raise
+        if complete:
+            region.c.peak = limit
+
+    def advise(
+        self, advice: int, offset: SupportsIndex = 0, length: SupportsIndex | None = None
+    ) -> None:
+        """Tells the kernel how the range will be used; see madvise(2).
+
+        ``ValueError`` for advice that is no member of ``Advice``: it could destroy data.
+        """
+        advice = Advice(index(advice))
+        region = self._region
+        region.check()
+        start, size = region.pages(offset, length)
+        if size and lib.madvise(start, size, advice):
+            raise os_error(ffi.errno, "madvise")
+
+    def lock(
+        self, offset: SupportsIndex = 0, length: SupportsIndex | None = None, *, on_fault: bool = False
+    ) -> None:
+        """Locks the accessible part of the range into memory; see mlock(2).
+
+        ``on_fault``: each page when it is first touched. ``OSError`` names ``RLIMIT_MEMLOCK`` if that is what
+        stands in the way; the range is left unlocked then.
+        """
+        region = self._region
+        region.refresh()
+        start, size = region.pages(offset, length, region.c.limit)
+        if size:
+            if (lib.lock_on_fault if on_fault else lib.mlock)(start, size):
+                failed = os_error(ffi.errno, "mlock")
+                lib.munlock(start, size)
+                raise failed
+            if region.state[0]:
+                lib.munlock(start, size)  # those are zero pages
+                region.check()
+
+    def unlock(self, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> None:
+        """Unlocks the range; see munlock(2)."""
+        region = self._region
+        region.check()
+        start, size = region.pages(offset, length)
+        if size and lib.munlock(start, size):
+            raise os_error(ffi.errno, "munlock")
+
+    def residency(self, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> bytes:
+        """One byte for each page that the range touches: 1 if it is in memory, else 0; see mincore(2)."""
+        region = self._region
+        region.check()
+        start, size = region.pages(offset, length)
+        found = ffi.new("unsigned char[]", -(-size // PAGE))
+        if size and lib.mincore(start, size, found):
+            raise os_error(ffi.errno, "mincore")
+        region.check()
+        return bytes(byte & 1 for byte in ffi.buffer(found))
+
+    def reserve(self, length: SupportsIndex) -> None:
+        """Makes the file back at least the first ``length`` bytes of the mapping, on allocated disk space.
+
+        The file grows if it is shorter; every process that mapped it with room sees that. ``OSError`` with
+        ``ENOSPC`` on a full disk, here and not as a fault later; see fallocate(2).
+        """
+        length = as_index(length)
+        region = self._region
+        region.check()
+        region.require_writable()
+        if not 0 <= length <= self._length:
+            raise OutOfBoundsError(f"length {length} is outside the mapping of {self._length} bytes")
+        with region.descriptor("reserve") as fd:
+            while length and lib.allocate(fd, self._offset, length):
+                if ffi.errno != errno.EINTR:
+                    raise os_error(ffi.errno, "fallocate")
+        region.refresh()
+
+
+def _descriptor(f: int | _HasFileno) -> int:
+    fd = f if isinstance(f, int) else f.fileno() if hasattr(f, "fileno") else None
+    if not isinstance(fd, int):
+        raise TypeError(
+            f"a descriptor or an object with fileno() is needed, not {type(f).__name__}"
+            + ("" if fd is None else f" whose fileno() is {fd!r}")
+        )
+    if not 0 <= fd < 2**31:
+        raise ValueError(f"{fd} is no file descriptor")
+    return int(fd)
+
+
+def _rest_of(fd: int, offset: int) -> int:
+    """The bytes from ``offset`` to the end of the file."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"descriptor {fd} is not a regular file, so a length must be given")
+    if offset > status.st_size:
+        raise ValueError(f"offset {offset} is past the end of the file, which is {status.st_size} bytes long")
+    return status.st_size - offset
+
+
+_MODES = {
+    "r": os.O_RDONLY,
+    "r+": os.O_RDWR,
+    "w+": os.O_RDWR | os.O_CREAT,
+    "x+": os.O_RDWR | os.O_CREAT | os.O_EXCL,
+}
+
+
+def open(
+    path: Union[str, bytes, os.PathLike[str], os.PathLike[bytes]],
+    mode: str = "r+",
+    *,
+    offset: SupportsIndex = 0,
+    length: SupportsIndex | None = None,
+    capacity: SupportsIndex | None = None,
+) -> File:
+    """Opens a file and maps it.
+
+    ``mode``: ``"r"``, read-only; ``"r+"``, read and write, it must exist; ``"w+"``, created or truncated;
+    ``"x+"``, created, it must not exist. ``offset`` and ``length`` are in bytes; without a length, to the end
+    of the file. In the writing modes a file shorter than ``offset + length`` is extended to it (sparse: see
+    ``File.reserve``). ``capacity`` is how many bytes to map, at least ``length``: room to grow into.
+    """
+    if mode not in _MODES:
+        raise ValueError(f"mode must be one of {', '.join(map(repr, _MODES))}, not {mode!r}")
+    offset = as_index(offset)
+    length = None if length is None else as_index(length)
+    capacity = None if capacity is None else as_index(capacity)
+    if offset < 0:
+        raise ValueError(f"offset {offset} is negative")
+    for name, value in (("length", length), ("capacity", capacity)):
+        if value is not None and not 1 <= value <= _MAX_OFFSET - PAGE - offset:
+            raise ValueError(f"{name} must be at least 1 and end in a file offset, not {value}")
+    if capacity is not None and length is not None and capacity < length:
+        raise ValueError(f"capacity {capacity} is less than length {length}")
+
+    fd = os.open(path, _MODES[mode] | os.O_CLOEXEC, 0o666)
+    try:
+        if mode == "w+":
+            os.ftruncate(fd, 0)
+        if mode != "r" and length is not None and os.fstat(fd).st_size < offset + length:
+            os.ftruncate(fd, offset + length)
+        if capacity is not None and length is None and capacity < _rest_of(fd, offset):
+            raise ValueError(f"capacity {capacity} is less than the {_rest_of(fd, offset)} bytes of the file")
+        return File(fd, offset, capacity or length, Prot.READ if mode == "r" else Prot.READ | Prot.WRITE)
+    finally:
+        os.close(fd)

@@ -1,0 +1,271 @@
+"""One mapping of a file: its memory, how much of it the file backs, its state.
+
+With ``_scalars`` this is the only Python that touches mapped memory. A ``File`` holds one ``Region`` at a time
+and ``File.restore`` puts a new one in its place, so an operation takes the region **once**, at its start:
+pointer, limit and state then belong together, and what began before a restore cannot end as if nothing had
+happened. The memory of a region stays valid for as long as anything refers to the region, whatever the kernel,
+other threads and other processes do; ``guard.h`` says how.
+
+Each access goes in three steps: check the range against the limit, touch the memory, read the state. Anything
+but ``LIVE`` then means that the access went astray, and raises.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import io
+import os
+import sys
+from contextlib import contextmanager
+from operator import index
+from typing import Any, Callable, Iterator, SupportsIndex, TypeVar
+
+from ._errors import MappingFaultError, OutOfBoundsError, UnmappedMemoryError, os_error
+from ._native import PYPY, ffi, lib, quick
+
+__all__ = ["PAGE", "PIECE", "Region", "as_index", "readable_bytes", "writable_bytes"]
+
+PAGE = os.sysconf("SC_PAGESIZE")
+
+PIECE = 1 << 20
+"""Copies of so many bytes, or more, release the GIL; a fault is noticed after so many at the latest."""
+
+# What a mapping costs beside its memory, as told to PyPy's collector: enough for it to run before the
+# descriptors of mappings that were dropped and not closed run out.
+_OVERHEAD = 1 << 16
+
+_BYTES = ffi.typeof("char[]")
+_BYTE = ffi.typeof("uint8_t *")
+_FAILED = ffi.cast("void *", -1)
+
+T = TypeVar("T")
+
+
+def as_index(value: SupportsIndex) -> int:
+    """An exact ``int``: a subclass could compare as it likes, a numpy integer wraps."""
+    value = index(value)
+    return value if type(value) is int else int.__int__(value)
+
+
+def readable_bytes(source: Any) -> Any:
+    """What ``Region.write_from`` copies from; its length is in bytes. For any C-contiguous buffer."""
+    return source if _is_resizable(source) else ffi.from_buffer(_BYTES, source)
+
+
+def writable_bytes(dest: Any) -> Any:
+    """What ``Region.read_into`` copies to; its length is in bytes. For any writable C-contiguous buffer."""
+    return dest if _is_resizable(dest) else ffi.from_buffer(_BYTES, dest, True)
+
+
+def _is_resizable(target: Any) -> bool:
+    # PyPy lets a bytearray be resized while cdata points into it: there it is copied by slices instead.
+    # CPython refuses to resize it.
+    return PYPY and type(target) is bytearray
+
+
+def _collecting(make: Callable[[], T]) -> T:
+    """Makes it; if what is short may be held by dropped mappings, collects them and tries once more."""
+    try:
+        return make()
+    except OSError as error:
+        if error.errno not in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+            raise
+    gc.collect()
+    return make()
+
+
+class Region:
+    __slots__ = ("buffer", "c", "cause", "length", "offset", "readable", "state", "tracked", "whole", "writable")
+
+    def __init__(self, fd: int, offset: int, length: int, writable: bool, tracked: bool) -> None:
+        sys.audit("sharedmmap.File", fd, offset, length, lib.PROT_READ | writable * lib.PROT_WRITE)
+        self.offset = offset
+        self.length = length
+        self.writable = writable
+        self.tracked = tracked
+        self.cause: tuple[int, str, int] | None = None
+        self.c = _collecting(lambda: self._map(fd))
+        # Sound: the field lives in the registry's slot, which is ours until self.c is collected.
+        self.state = ffi.cast(_BYTE, ffi.addressof(self.c, "state"))
+        # Sound: [base, base + length) is mapped. Never handed out; sliced within the limit only.
+        self.buffer = ffi.buffer(self.c.base, length) if length else ffi.buffer(self.state, 0)
+        self._note_limit()
+
+    def _map(self, fd: int) -> Any:
+        lead = self.offset % PAGE
+        size = lead + self.length if self.length else 0
+        start = ffi.NULL
+        if size:
+            prot = lib.PROT_READ | (lib.PROT_WRITE if self.writable else 0)
+            start = lib.mmap(ffi.NULL, size, prot, lib.MAP_SHARED, fd, self.offset - lead)
+            if start == _FAILED:
+                raise os_error(ffi.errno, "mmap")
+        c = lib.region_open(start, lead, self.length, fd, self.offset, self.writable, self.tracked)
+        if not c:
+            failed = os_error(ffi.errno, "dup")
+            if size:
+                lib.munmap(start, size)
+            raise failed
+        return ffi.gc(c, lib.region_close, size + _OVERHEAD)
+
+    # ---- the limit and the state ----
+
+    def _note_limit(self) -> None:
+        limit = self.c.limit
+        # What can be read without asking: `readable` holds the accessible bytes, and `whole` is the same
+        # where they are all of the mapping, so that slicing it means what slicing the File means.
+        self.readable = self.buffer if limit == self.length else ffi.buffer(self.c.base, limit)
+        self.whole = self.buffer if limit == self.length else None
+
+    def refresh(self) -> int:
+        """Asks how many bytes the file backs now; the limit from here on."""
+        limit: int = lib.region_refresh(self.c)
+        self._note_limit()
+        self.check()
+        return limit
+
+    def check(self) -> None:
+        """Raises unless the region is live."""
+        state = self.state[0]
+        if state == lib.UNMAPPED:
+            self.whole = None
+            raise UnmappedMemoryError
+        if state == lib.FAULTED:
+            self.whole = None
+            if self.cause is None:
+                self.cause = self._find_cause()
+            raise MappingFaultError(*self.cause)
+
+    def _find_cause(self) -> tuple[int, str, int]:
+        where = lib.region_fault(self.c)
+        at = f"no page for offset {where} of the mapping"
+        fd = lib.region_acquire(self.c)
+        if fd < 0:
+            return errno.EIO, f"{at}: its descriptor is not kept, so the cause cannot be asked", where
+        try:
+            size, space = os.fstat(fd).st_size, os.fstatvfs(fd)
+        finally:
+            lib.region_release(self.c)
+        if (self.offset + where) // PAGE * PAGE >= size:
+            return errno.ENXIO, f"{at}: the file is {size} bytes long now", where
+        if space.f_bavail * space.f_frsize < PAGE:
+            return errno.ENOSPC, f"{at}: {os.strerror(errno.ENOSPC)}", where
+        return errno.EIO, f"{at}: {os.strerror(errno.EIO)}, or the file was shorter for a moment", where
+
+    def check_mapped(self) -> None:
+        if self.state[0] == lib.UNMAPPED:
+            raise UnmappedMemoryError
+
+    @contextmanager
+    def descriptor(self, purpose: str) -> Iterator[int]:
+        """The descriptor of the file, which no ``unmap()`` closes meanwhile."""
+        fd = lib.region_acquire(self.c)
+        if fd < 0:
+            self.check_mapped()
+            raise io.UnsupportedOperation(
+                f"{purpose} needs the descriptor, which is not kept (trackfd=False), or was closed by others"
+            )
+        try:
+            yield fd
+        finally:
+            lib.region_release(self.c)
+
+    # ---- the one range check ----
+
+    def require(self, offset: int, size: int, *, writing: bool = False) -> None:
+        """Raises unless ``size`` bytes from ``offset`` are accessible (and writable, for ``writing``)."""
+        self.check()
+        if writing:
+            self.require_writable()
+        if offset < 0 or offset > self.length - size:
+            raise OutOfBoundsError(
+                f"{size} bytes at offset {offset} are outside the mapping of {self.length} bytes"
+            )
+        if offset > self.c.limit - size and offset > (limit := self.refresh()) - size:
+            raise OutOfBoundsError(
+                f"{size} bytes at offset {offset} reach past the end of the file, "
+                f"which backs {limit} of the mapping's {self.length} bytes"
+            )
+
+    def require_writable(self) -> None:
+        if not self.writable:
+            raise io.UnsupportedOperation("the mapping is read-only")
+
+    def room(self, offset: int, wanted: int, *, writing: bool = False) -> int:
+        """How many of ``wanted`` bytes from ``offset`` are accessible; raises if not even one is."""
+        self.require(offset, 1, writing=writing)
+        if offset > self.c.limit - wanted:
+            self.refresh()
+        return min(wanted, max(0, self.c.limit - offset))
+
+    def pages(self, offset: SupportsIndex, length: SupportsIndex | None, end: int | None = None) -> tuple[Any, int]:
+        """Where the pages of a range start, and how many bytes it is from there to its end.
+
+        A range without a length goes to the end of the mapping; what lies past ``end`` is left out.
+        """
+        offset = as_index(offset)
+        length = self.length - offset if length is None else as_index(length)
+        if not 0 <= offset <= self.length or length > self.length - offset:
+            raise OutOfBoundsError(
+                f"{length} bytes at offset {offset} are outside the mapping of {self.length} bytes"
+            )
+        if length < 0:
+            raise ValueError(f"length {length} is negative")
+        if end is not None:
+            length = max(0, min(length, end - offset))
+        before = (self.offset + offset) % PAGE
+        return self.c.base + offset - before, length + before if length else 0
+
+    # ---- copies ----
+
+    def read(self, offset: int, size: int) -> bytes:
+        """``size`` bytes from ``offset``, all of which must be accessible."""
+        if not size:
+            self.check()
+            return b""
+        self.require(offset, size)
+        found: bytes = self.buffer[offset : offset + size]  # in bounds: required; alive: self
+        self.check()
+        return found
+
+    if PYPY:
+        # No pointer of the caller's is held while the GIL is released: PyPy does not keep it from moving.
+
+        def read_into(self, dest: Any, offset: int, size: int) -> None:
+            """Copies ``size`` bytes from ``offset`` to the start of ``dest``."""
+            for done in range(0, size, PIECE):
+                end = min(done + PIECE, size)
+                # In bounds: the caller asked; alive: self.
+                if _is_resizable(dest):
+                    dest[done:end] = self.buffer[offset + done : offset + end]
+                else:
+                    ffi.memmove(dest + done, self.c.base + offset + done, end - done)
+                self.check()
+
+        def write_from(self, source: Any, offset: int, size: int) -> None:
+            """Copies ``size`` bytes from the start of ``source`` to ``offset``."""
+            for done in range(0, size, PIECE):
+                end = min(done + PIECE, size)
+                # In bounds: the caller asked; alive: self.
+                if _is_resizable(source):
+                    self.buffer[offset + done : offset + end] = source[done:end]
+                else:
+                    ffi.memmove(self.c.base + offset + done, source + done, end - done)
+                self.c.dirty = 1
+                self.check()
+
+    else:
+        # The C side checks the range against the limit of that moment: if it was lowered, ask again.
+
+        def read_into(self, dest: Any, offset: int, size: int) -> None:
+            """Copies ``size`` bytes from ``offset`` to the start of ``dest``."""
+            calls = lib if size >= PIECE else quick
+            while calls.region_read(self.c, offset, dest, size):
+                self.require(offset, size)
+
+        def write_from(self, source: Any, offset: int, size: int) -> None:
+            """Copies ``size`` bytes from the start of ``source`` to ``offset``."""
+            calls = lib if size >= PIECE else quick
+            while calls.region_write(self.c, offset, source, size):
+                self.require(offset, size, writing=True)

@@ -1,0 +1,193 @@
+"""Single values: a reader and a writer for each row of the table, made from one description.
+
+An accessor has two forms. CPython makes one call into C that does everything and keeps the GIL; PyPy goes
+through a pointer, which its compiler turns into the check, the load or store, and nothing else. What does not
+go the common way (a zero, an odd type, a value or an offset out of range, a region that is not live) takes one
+slow path, the same for both.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Callable, NamedTuple, Protocol, SupportsFloat, SupportsIndex, TypeVar, Union
+
+from ._native import PYPY, ffi, quick
+from ._region import Region, as_index
+
+__all__ = ["by_call", "by_pointer", "float_accessors", "int_accessors"]
+
+V_co = TypeVar("V_co", covariant=True)
+V_contra = TypeVar("V_contra", contravariant=True)
+
+
+class _Read(Protocol[V_co]):
+    def __call__(self, offset: SupportsIndex) -> V_co: ...
+
+
+class _Write(Protocol[V_contra]):
+    def __call__(self, value: V_contra, offset: SupportsIndex) -> None: ...
+
+
+class _Method(Protocol[V_co]):
+    """How a type checker sees a function that becomes a method."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> V_co: ...
+
+
+IntReader = _Method[_Read[int]]
+IntWriter = _Method[_Write[SupportsIndex]]
+FloatReader = _Method[_Read[float]]
+FloatWriter = _Method[_Write[Union[SupportsFloat, SupportsIndex]]]
+
+_OVERFLOWS_FLOAT32 = float.fromhex("0x1.ffffffp127")  # half way from the greatest float32 to the next power
+
+
+class Row(NamedTuple):
+    """One row of the table."""
+
+    name: str
+    size: int  # bytes
+    low: int  # the range of an integer
+    high: int
+    load: Callable[[Any, int], Any]  # 0 where the slow path must tell what happened
+    store: Callable[[Any, int, Any], int]  # likewise, where it is not 0
+
+    @property
+    def is_float(self) -> bool:
+        return self.name.startswith("float")
+
+    def read_slowly(self, region: Region, offset: SupportsIndex) -> Any:
+        offset = as_index(offset)
+        while True:
+            region.require(offset, self.size)
+            value = self.load(region.c, offset)
+            # The load gives 0 as well if the limit or the state changed after require(): ask again then.
+            if value or (offset <= region.c.limit - self.size and not region.state[0]):
+                return value
+
+    def write_slowly(self, region: Region, value: Any, offset: SupportsIndex) -> None:
+        if self.is_float:
+            if self.size == 4 and math.isfinite(value) and abs(value) >= _OVERFLOWS_FLOAT32:
+                raise OverflowError(f"{value!r} is too large for {self.name}")
+        else:
+            value = as_index(value)
+            if not self.low <= value <= self.high:
+                raise OverflowError(
+                    f"{value} is out of range for {self.name}: {self.low} to {self.high}"
+                )
+        offset = as_index(offset)
+        region.require(offset, self.size, writing=True)
+        while self.store(region.c, offset, value):
+            region.require(offset, self.size, writing=True)
+
+
+def _row(name: str) -> Row:
+    size = int(name.lstrip("uintfloa")) // 8
+    unsigned = name.startswith("u")
+    low, high = (0, 2 ** (8 * size) - 1) if unsigned else (-(2 ** (8 * size - 1)), 2 ** (8 * size - 1) - 1)
+    return Row(name, size, low, high, getattr(quick, f"load_{name}"), getattr(quick, f"store_{name}"))
+
+
+def by_call(row: Row) -> tuple[Any, Any]:
+    """The accessors as one C call each; it checks the range before the access and the state after it."""
+    load, store, is_float = row.load, row.store, row.is_float
+    read_slowly, write_slowly = row.read_slowly, row.write_slowly
+
+    def read(self: Any, offset: SupportsIndex) -> Any:
+        region = self._region
+        if type(offset) is int:
+            try:
+                return load(region.c, offset) or read_slowly(region, offset)
+            except OverflowError:  # an offset that no 64-bit integer holds
+                pass
+        return read_slowly(region, offset)
+
+    def write(self: Any, value: Any, offset: SupportsIndex) -> None:
+        region = self._region
+        if type(offset) is int and (is_float or type(value) is int):
+            try:
+                if not store(region.c, offset, value):
+                    return
+            except OverflowError:
+                pass
+        write_slowly(region, value, offset)
+
+    return read, write
+
+
+def by_pointer(row: Row) -> tuple[Any, Any]:
+    """The accessors through a pointer, checked here."""
+    size, low, is_float = row.size, row.low, row.is_float
+    read_slowly, write_slowly = row.read_slowly, row.write_slowly
+    # A 64-bit value goes as a signed one, which PyPy does not box; what does not fit is corrected or goes
+    # the slow way.
+    high = min(row.high, 2**63 - 1)
+    wrap = 2**64 if row.high > high else 0
+    pointer = ffi.typeof("double *" if is_float else "int64_t *" if wrap else f"{row.name}_t *")
+    number = float if is_float else int
+    view = ffi.cast
+
+    def read(self: Any, offset: SupportsIndex) -> Any:
+        region = self._region
+        c = region.c
+        if type(offset) is int and 0 <= offset <= c.limit - size:
+            value = view(pointer, c.base + offset)[0]  # in bounds: checked above; alive: region
+            if not c.state:
+                return value if not wrap or value >= 0 else value + wrap
+        return read_slowly(region, offset)
+
+    def write(self: Any, value: Any, offset: SupportsIndex) -> None:
+        region = self._region
+        c = region.c
+        if (
+            type(offset) is int
+            and type(value) is number
+            and 0 <= offset <= c.write_limit - size
+            and (is_float or low <= value <= high)
+        ):
+            view(pointer, c.base + offset)[0] = value  # in bounds: checked above; alive: region
+            c.dirty = 1
+            if not c.state:
+                return
+        write_slowly(region, value, offset)
+
+    return read, write
+
+
+def _accessors(name: str) -> tuple[Any, Any]:
+    row = _row(name)
+    # PyPy converts a float32 through a double, which changes the bits of a signalling NaN; C keeps them.
+    read, write = by_pointer(row) if PYPY and name != "float32" else by_call(row)
+    kind = "float" if row.is_float else "int"
+    for function, verb, annotations in (
+        (read, "read", {"offset": "SupportsIndex", "return": kind}),
+        (write, "write", {"value": kind, "offset": "SupportsIndex", "return": "None"}),
+    ):
+        function.__name__ = f"{verb}_{name}_at"
+        function.__qualname__ = f"File.{verb}_{name}_at"
+        function.__annotations__ = annotations
+        function.__doc__ = _docstring(row, verb)
+    return read, write
+
+
+def _docstring(row: Row, verb: str) -> str:
+    count = "byte" if row.size == 1 else f"{row.size} bytes"
+    text = f"{verb.title()} the {count} at ``offset`` as {row.name}, little-endian.\n\n"
+    if row.size > 1:
+        text += "Any alignment; where the address is aligned the access is one load or store and never tears.\n"
+    text += f"``OutOfBoundsError`` unless the {count} from ``offset`` are all accessible.\n"
+    if verb == "write" and row.name == "float32":
+        text += "``OverflowError`` if a finite ``value`` is too large.\n"
+    elif verb == "write" and not row.is_float:
+        text += f"``OverflowError`` unless {row.low} <= ``value`` <= {row.high}; nothing is written.\n"
+    return text
+
+
+def int_accessors(name: str) -> tuple[IntReader, IntWriter]:
+    """``read_NAME_at`` and ``write_NAME_at``, for the body of a class with a ``_region``."""
+    return _accessors(name)
+
+
+def float_accessors(name: str) -> tuple[FloatReader, FloatWriter]:
+    """The same, for a floating-point type."""
+    return _accessors(name)

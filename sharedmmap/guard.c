@@ -1,0 +1,399 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#ifdef __APPLE__
+#define _DARWIN_C_SOURCE
+#endif
+
+#include "guard.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
+#ifdef SYS_membarrier
+#include <linux/membarrier.h>
+#endif
+
+#ifndef MAP_NORESERVE
+#define MAP_NORESERVE 0
+#endif
+
+/* ---- the registry: slots that are reused but never freed, so the handler may walk them at any time ---- */
+
+enum { SLOTS = 256, MOST_REPEATS = 64 };
+
+struct chunk {
+    struct region slots[SLOTS];
+    _Atomic(struct chunk *) next;
+};
+
+static _Atomic(struct chunk *) chunks;
+static struct region *free_slots;
+static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER; /* for free_slots, chunks and the handler */
+static uintptr_t page_size;
+
+static void enter(void) { pthread_mutex_lock(&registry); }
+static void leave(void) { pthread_mutex_unlock(&registry); }
+
+static bool grow_registry(void)
+{
+    struct chunk *chunk = calloc(1, sizeof *chunk);
+    if (chunk == NULL)
+        return false;
+    for (int i = 0; i < SLOTS; i++) {
+        chunk->slots[i].next_free = free_slots;
+        free_slots = &chunk->slots[i];
+    }
+    atomic_store(&chunk->next, atomic_load(&chunks));
+    atomic_store(&chunks, chunk);
+    return true;
+}
+
+/* Runs in the handler. The region of the faulting thread cannot go away under it, but the other slots can
+ * change while they are read: a slot whose generation moved meanwhile was one of those. */
+static struct region *find_region(uintptr_t address)
+{
+    for (struct chunk *chunk = atomic_load(&chunks); chunk != NULL; chunk = atomic_load(&chunk->next)) {
+        for (int i = 0; i < SLOTS; i++) {
+            struct region *region = &chunk->slots[i];
+            uint64_t generation = atomic_load(&region->generation);
+            uintptr_t start = atomic_load(&region->start);
+            size_t size = atomic_load(&region->size);
+            if (generation % 2 == 1 && address - start < size && atomic_load(&region->generation) == generation)
+                return region;
+        }
+    }
+    return NULL;
+}
+
+/* ---- zero pages ---- */
+
+/* Every thread of the process passes a full memory barrier before this returns. An access that finished
+ * before it used the pages that were there before; a state read after it sees the mark. On x86 replacing the
+ * pages interrupts every other core and does as much; elsewhere a core may read the state ahead of its store. */
+static void synchronize_threads(void)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+#ifdef SYS_membarrier
+    syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+#endif
+}
+
+/* Replaces [start, start + size) in one step. Private pages cost nothing until they are written; where their
+ * number is limited (RLIMIT_DATA) shared ones are not counted. */
+static bool lay_zero_pages(uintptr_t start, size_t size)
+{
+    const int flags = MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE;
+    /* Sound: [start, start + size) was mapped by us and is in the registry, so nobody else has it. */
+    return mmap((void *)start, size, PROT_READ | PROT_WRITE, flags | MAP_PRIVATE, -1, 0) != MAP_FAILED ||
+           mmap((void *)start, size, PROT_READ | PROT_WRITE, flags | MAP_SHARED, -1, 0) != MAP_FAILED;
+}
+
+static void retire(struct region *region)
+{
+    atomic_store(&region->limit, 0);
+    atomic_store(&region->write_limit, 0);
+    synchronize_threads();
+}
+
+/* ---- the handler; everything down to install() runs in a signal handler or must be callable from one ---- */
+
+static _Atomic(const struct sigaction *) previous; /* what to hand on to; never freed, never changed */
+static _Atomic uintptr_t handing_on;               /* the thread that is inside `previous` now */
+static _Atomic uintptr_t last_foreign;             /* the address of the last fault that was not ours */
+static _Atomic int repeats;
+
+static bool supply(uintptr_t address)
+{
+    struct region *region = find_region(address);
+    if (region == NULL)
+        return false;
+    uint8_t live = LIVE;
+    if (atomic_compare_exchange_strong(&region->state, &live, FAULTED))
+        atomic_store(&region->fault, address);
+    retire(region);
+    /* All of it, so that one fault is the last; a page of it where there is no memory for more. */
+    return lay_zero_pages(atomic_load(&region->start), atomic_load(&region->size)) ||
+           lay_zero_pages(address & ~(page_size - 1), page_size);
+}
+
+static void die(bool fault)
+{
+    sigset_t set;
+    signal(SIGBUS, SIG_DFL);
+    if (fault)
+        return; /* the instruction runs again, and the kernel ends the process as it would have without us */
+    sigemptyset(&set);
+    sigaddset(&set, SIGBUS);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    raise(SIGBUS);
+}
+
+/* A handler that returns without mending the fault would be called for ever. Python's own is of that kind. */
+static bool goes_in_circles(uintptr_t address)
+{
+    if (atomic_exchange(&last_foreign, address) == address)
+        return atomic_fetch_add(&repeats, 1) >= MOST_REPEATS;
+    atomic_store(&repeats, 0);
+    return false;
+}
+
+static void hand_on(int number, siginfo_t *info, void *context)
+{
+    const struct sigaction *next = atomic_load(&previous);
+    const bool fault = info->si_code > 0;
+    const uintptr_t self = (uintptr_t)pthread_self();
+
+    /* The one we handed on to has led back to us: handlers that keep each other as their previous. */
+    if (atomic_load(&handing_on) == self) {
+        die(fault);
+        return;
+    }
+    /* Raised on the alternate stack, so by a handler put in front of ours that has now stepped aside
+     * (faulthandler does so). Let it return: the fault happens again, and comes to us with its address. */
+    if (!fault && ((ucontext_t *)context)->uc_stack.ss_flags & SS_ONSTACK)
+        return;
+    if (!(next->sa_flags & SA_SIGINFO) && next->sa_handler == SIG_IGN && !fault)
+        return;
+    if ((!(next->sa_flags & SA_SIGINFO) && (next->sa_handler == SIG_DFL || next->sa_handler == SIG_IGN)) ||
+        (fault && goes_in_circles((uintptr_t)info->si_addr))) {
+        die(fault);
+        return;
+    }
+    const uintptr_t outer = atomic_exchange(&handing_on, self);
+    if (next->sa_flags & SA_SIGINFO)
+        next->sa_sigaction(number, info, context);
+    else
+        next->sa_handler(number);
+    atomic_store(&handing_on, outer);
+}
+
+static void on_sigbus(int number, siginfo_t *info, void *context)
+{
+    const int saved = errno;
+    if (info->si_code <= 0 || !supply((uintptr_t)info->si_addr))
+        hand_on(number, info, context);
+    errno = saved;
+}
+
+/* Puts the handler in front, unless it is there. Called with the registry entered. */
+static bool install(void)
+{
+    struct sigaction current;
+    if (sigaction(SIGBUS, NULL, &current) != 0)
+        return false;
+    if ((current.sa_flags & SA_SIGINFO) && current.sa_sigaction == on_sigbus)
+        return true;
+
+    if (page_size == 0) {
+        page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
+        pthread_atfork(enter, leave, leave); /* a child must not inherit the registry half changed */
+#ifdef SYS_membarrier
+        syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+#endif
+    }
+    struct sigaction *saved = malloc(sizeof *saved);
+    if (saved == NULL)
+        return false;
+    *saved = current;
+    atomic_store(&previous, saved); /* the old one may be in use by a handler under way: it is never freed */
+
+    /* NODEFER: a handler that we hand on to may end the process by raising SIGBUS again. */
+    struct sigaction ours = {.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    ours.sa_sigaction = on_sigbus;
+    sigemptyset(&ours.sa_mask);
+    return sigaction(SIGBUS, &ours, NULL) == 0;
+}
+
+/* ---- the descriptor ---- */
+
+static bool is_ours(const struct region *region)
+{
+    struct stat now;
+    return fstat(region->fd, &now) == 0 && now.st_dev == region->device && now.st_ino == region->inode;
+}
+
+void region_release(struct region *region)
+{
+    /* Closing a number that somebody else was given meanwhile would close their file. */
+    if (atomic_fetch_sub(&region->users, 1) == 1 && is_ours(region))
+        close(region->fd);
+}
+
+int region_acquire(struct region *region)
+{
+    int users = atomic_load(&region->users);
+    do {
+        if (users == 0) {
+            errno = EBADF;
+            return -1;
+        }
+    } while (!atomic_compare_exchange_weak(&region->users, &users, users + 1));
+    if (is_ours(region))
+        return region->fd;
+    region_release(region);
+    errno = EBADF;
+    return -1;
+}
+
+static bool keep_descriptor(struct region *region, int fd, bool track)
+{
+    struct stat now;
+    if (fstat(fd, &now) != 0)
+        return false;
+    region->device = now.st_dev;
+    region->inode = now.st_ino;
+    region->regular = S_ISREG(now.st_mode);
+    region->fd = track ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1; /* never one of the three standard streams */
+    atomic_store(&region->users, track);
+    return !track || region->fd >= 0;
+}
+
+/* ---- regions ---- */
+
+static struct region *take_slot(void)
+{
+    struct region *region = NULL;
+    enter();
+    if (install() && (free_slots != NULL || grow_registry())) {
+        region = free_slots;
+        free_slots = region->next_free;
+    }
+    leave();
+    return region;
+}
+
+static void put_slot(struct region *region)
+{
+    enter();
+    region->next_free = free_slots;
+    free_slots = region;
+    leave();
+}
+
+struct region *region_open(void *start, size_t lead, int64_t length, int fd, int64_t offset, bool writable,
+                           bool track)
+{
+    struct region *region = take_slot();
+    if (region == NULL) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    if (!keep_descriptor(region, fd, track)) {
+        const int reason = errno;
+        put_slot(region);
+        errno = reason;
+        return NULL;
+    }
+    region->base = (char *)start + lead;
+    region->offset = offset;
+    region->length = length;
+    region->writable = writable;
+    atomic_store(&region->state, LIVE);
+    atomic_store(&region->dirty, 0);
+    atomic_store(&region->peak, 0);
+    atomic_store(&region->fault, 0);
+    atomic_store(&region->start, (uintptr_t)start);
+    atomic_store(&region->size, length == 0 ? 0 : lead + (size_t)length);
+    atomic_fetch_add(&region->generation, 1);
+    region_refresh(region);
+    return region;
+}
+
+int region_unmap(struct region *region)
+{
+    if (atomic_exchange(&region->state, UNMAPPED) == UNMAPPED)
+        return -1;
+    retire(region);
+    /* Where the system has no pages for a tombstone the file stays under the range until it is collected:
+     * a late access is as safe there, and raises all the same. */
+    if (region->size != 0)
+        lay_zero_pages(region->start, region->size);
+    if (region->fd >= 0)
+        region_release(region);
+    return 0;
+}
+
+void region_close(struct region *region)
+{
+    const uintptr_t start = region->start;
+    const size_t size = region->size;
+    if (atomic_exchange(&region->state, UNMAPPED) != UNMAPPED && region->fd >= 0)
+        region_release(region);
+    /* Out of the registry first: from munmap() on the addresses may be another mapping's. */
+    atomic_fetch_add(&region->generation, 1);
+    if (size != 0)
+        munmap((void *)start, size);
+    put_slot(region);
+}
+
+int64_t region_refresh(struct region *region)
+{
+    int64_t limit = region->length;
+    struct stat now;
+    if (region->regular) {
+        const int fd = region_acquire(region);
+        if (fd >= 0) {
+            if (fstat(fd, &now) == 0) {
+                const int64_t backed = (int64_t)now.st_size - region->offset;
+                limit = backed < 0 ? 0 : backed < limit ? backed : limit;
+            }
+            region_release(region);
+        }
+    }
+    if (atomic_load(&region->state) != LIVE)
+        limit = 0;
+    atomic_store(&region->limit, limit);
+    atomic_store(&region->write_limit, region->writable ? limit : 0);
+    if (limit > atomic_load(&region->peak))
+        atomic_store(&region->peak, limit);
+    return limit;
+}
+
+int64_t region_fault(struct region *region)
+{
+    const int64_t distance = (int64_t)(atomic_load(&region->fault) - (uintptr_t)region->base);
+    return distance < 0 ? 0 : distance;
+}
+
+/* ---- system calls that the platforms spell differently ---- */
+
+int allocate(int fd, int64_t offset, int64_t length)
+{
+#ifdef __APPLE__
+    struct stat now;
+    if (fstat(fd, &now) != 0)
+        return -1;
+    const int64_t missing = offset + length - (int64_t)now.st_size;
+    if (missing <= 0)
+        return 0;
+    fstore_t request = {.fst_flags = F_ALLOCATEALL, .fst_posmode = F_PEOFPOSMODE, .fst_length = missing};
+    if (fcntl(fd, F_PREALLOCATE, &request) == -1)
+        return -1;
+    return ftruncate(fd, offset + length);
+#else
+    /* Not posix_fallocate(): where the file system has no fallocate, the C library's stand-in writes to the
+     * file, and would undo what others write to it meanwhile. */
+    return fallocate(fd, 0, offset, length);
+#endif
+}
+
+int lock_on_fault(void *start, size_t size)
+{
+#if defined(SYS_mlock2) && defined(MLOCK_ONFAULT)
+    return (int)syscall(SYS_mlock2, start, size, MLOCK_ONFAULT);
+#else
+    (void)start;
+    (void)size;
+    errno = ENOSYS;
+    return -1;
+#endif
+}

@@ -1,0 +1,76 @@
+/* The guard: every mapping this process has, and what happens when one of them cannot be backed.
+ *
+ *  1. region_open() enters a mapping in the registry and puts the SIGBUS handler in front.
+ *  2. A page the kernel cannot supply raises SIGBUS. The handler finds the region by address, marks it
+ *     FAULTED, lays zero pages over all of it and returns: the access completes, on memory that is ours.
+ *  3. region_unmap() marks a region UNMAPPED and lays the same zero pages: the tombstone. The address range
+ *     stays ours, so an access already under way in another thread lands on memory nobody else uses.
+ *  4. region_close() gives the address range back. Only the collector calls it, when nothing refers to the
+ *     region any more.
+ *
+ * Whoever touches a region's memory reads `state` afterwards; anything but LIVE means that what was read is
+ * not the file's and what was written did not reach it. In both 2 and 3 the mark comes before the pages,
+ * with a barrier on every thread between them, so no access can land on the zero pages and still see LIVE.
+ */
+#ifndef SHAREDMMAP_GUARD_H
+#define SHAREDMMAP_GUARD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { LIVE, FAULTED, UNMAPPED };
+
+struct region {
+    char *base;                   /* byte 0 of the File: `start` plus what lies before it in its page */
+    _Atomic int64_t limit;        /* bytes from base that the file backs, as last seen; 0 unless LIVE */
+    _Atomic int64_t write_limit;  /* the same, 0 where the mapping is read-only */
+    _Atomic int64_t peak;         /* the greatest limit since the last complete flush */
+    _Atomic uint8_t state;
+    _Atomic uint8_t dirty;        /* something was written since the last complete flush */
+
+    /* What follows is for guard.c alone. */
+    _Atomic uint64_t generation;  /* odd while the slot is in use */
+    _Atomic uintptr_t start;
+    _Atomic size_t size;
+    _Atomic uintptr_t fault;      /* the address of the first fault */
+    int64_t offset, length;       /* the mapped range of the file, in bytes */
+    bool writable, regular;
+    int fd;                       /* our own duplicate, or -1 */
+    _Atomic int users;            /* of fd; it is closed when the last one leaves */
+    dev_t device;                 /* what fd is open on: somebody may close it and reuse its number */
+    ino_t inode;
+    struct region *next_free;
+};
+
+/* Enters the mapping of `length` bytes of fd from `offset`, that mmap(2) put at `start`, `lead` bytes before
+ * the first of them. Keeps a duplicate of fd if `track`. NULL with errno on failure: nothing is kept then. */
+struct region *region_open(void *start, size_t lead, int64_t length, int fd, int64_t offset, bool writable,
+                           bool track);
+
+/* Takes the file out from under the region; 0, or -1 if somebody did so before. */
+int region_unmap(struct region *region);
+
+/* Gives the address range back. No thread may know the region any more. */
+void region_close(struct region *region);
+
+/* Asks how much of the mapping the file backs now, keeps that as the limit, and returns it. */
+int64_t region_refresh(struct region *region);
+
+/* Where the first fault was, in bytes from base. */
+int64_t region_fault(struct region *region);
+
+/* The region's descriptor, kept open until region_release(); -1 with EBADF where there is none, or none any
+ * more, or where its number now belongs to another file. */
+int region_acquire(struct region *region);
+void region_release(struct region *region);
+
+/* Allocates disk space for `length` bytes of fd from `offset`, extending the file; -1 with errno. */
+int allocate(int fd, int64_t offset, int64_t length);
+
+/* mlock2(MLOCK_ONFAULT); -1 with ENOSYS where the system has none. */
+int lock_on_fault(void *start, size_t size);
+
+#endif
