@@ -10,6 +10,7 @@ busy thread is to wait a whole switch interval for getting it back.
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import sysconfig
@@ -70,6 +71,7 @@ GUARD = """
     int64_t region_fault(struct region *region);
     int region_acquire(struct region *region);
     void region_release(struct region *region);
+    int open_descriptors(void);
     int allocate(int fd, int64_t offset, int64_t length);
     int lock_on_fault(void *start, size_t size);
 """
@@ -79,6 +81,19 @@ COPIES = """
     int region_write(struct region *region, int64_t offset, const void *src, int64_t n);
 """
 
+WORD = """
+    struct word {
+        struct region *region;
+        int64_t offset;
+        uint8_t lost;
+    };
+    int word_wait(struct word *word, uint32_t expected, int64_t nanoseconds);
+    int word_notify(struct word *word, int count);
+"""
+
+WORDS = ("uint32", "uint64")
+WORD_OPERATIONS = "exchange fetch_add fetch_sub fetch_and fetch_or fetch_xor".split()
+
 
 def c_type(scalar: str) -> str:
     return "double" if scalar.startswith("float") else scalar + "_t"
@@ -87,7 +102,7 @@ def c_type(scalar: str) -> str:
 def in_c(template: str, scalars: tuple[str, ...] = SCALARS) -> str:
     """One line of C for each scalar."""
     return "\n".join(
-        template.format(name=name, type=c_type(name), bits=name.lstrip("uintfloa")) for name in scalars
+        template.format(name=name, type=c_type(name), bits=re.sub(r"\D", "", name)) for name in scalars
     )
 
 
@@ -106,13 +121,14 @@ ffibuilder.cdef(
     + "".join(f"\n    #define MADV_{name} ..." for name in ADVICE)
     + GUARD
     + COPIES
+    + WORD
 )
 ffibuilder.set_source(
     "sharedmmap._ffi",
     "#include <sys/mman.h>\n"
     + "".join(f"#ifndef MADV_{name}\n#define MADV_{name} -1\n#endif\n" for name in ADVICE)
-    + '#include "access.h"\n',
-    sources=[str(PACKAGE / "guard.c")],
+    + '#include "word.h"\n',
+    sources=[str(PACKAGE / "guard.c"), str(PACKAGE / "word.c")],
     depends=[str(path) for path in sorted(PACKAGE.glob("*.h"))],
     **OPTIONS,
 )
@@ -123,6 +139,12 @@ quickbuilder.cdef(
     COPIES
     + in_c("{type} load_{name}(struct region *region, int64_t offset);")
     + in_c("int store_{name}(struct region *region, int64_t offset, {type} value);")
+    + in_c("{type} load_word_{name}(struct word *word);", WORDS)
+    + in_c("{type} compare_exchange_{name}(struct word *word, {type} expected, {type} desired);", WORDS)
+    + "".join(
+        in_c(f"{{type}} {operation}_{{name}}(struct word *word, {{type}} operand);", WORDS)
+        for operation in WORD_OPERATIONS
+    )
 )
 quickbuilder.set_source(
     "sharedmmap._quick",
@@ -133,8 +155,10 @@ quickbuilder.set_source(
     #define Py_BEGIN_ALLOW_THREADS {
     #define Py_END_ALLOW_THREADS }
     #include "scalar.h"
+    #include "word.h"
     """
-    + in_c("DEFINE_INTEGER({name}, {type}, {bits})", tuple(s for s in SCALARS if "int" in s)),
+    + in_c("DEFINE_INTEGER({name}, {type}, {bits})", tuple(s for s in SCALARS if "int" in s))
+    + in_c("\nDEFINE_WORD({name}, {type})", WORDS),
     depends=[str(path) for path in sorted(PACKAGE.glob("*.h"))],
     **OPTIONS,
 )

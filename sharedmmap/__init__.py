@@ -1,11 +1,14 @@
 """Safe, fast access to shared memory-mapped files."""
 
+from ._atomic import AtomicUint32, AtomicUint64
 from ._errors import Error, MappingFaultError, OutOfBoundsError, UnmappedMemoryError
 from ._file import File, open
 from ._flags import Advice, Prot, Sync
 
 __all__ = [
     "Advice",
+    "AtomicUint32",
+    "AtomicUint64",
     "Error",
     "File",
     "MappingFaultError",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import builtins
 import errno
 import os
 import stat
 import threading
+from array import array
+from functools import lru_cache
 from operator import index
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, Union, overload
 
+from ._atomic import AtomicUint32, AtomicUint64
 from ._errors import MappingFaultError, OutOfBoundsError, UnmappedMemoryError, os_error
 from ._flags import Advice, Prot, Sync
 from ._native import ffi, lib, quick
@@ -22,6 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["File", "open"]
 
 _MAX_OFFSET = 2**63 - 1
+_READ_ONLY = Prot.READ
+_READ_WRITE = Prot.READ | Prot.WRITE
+_SMALL = 4096  # bytes up to which one more copy costs less than asking for the destination's memory
+
+
+_TYPECODES = tuple("bBhHiIqQfd")
+_layout = lru_cache(maxsize=256)(Struct)
 
 
 class _HasFileno(Protocol):
@@ -45,7 +55,7 @@ class File:
     refuses; see mmap(2).
     """
 
-    __slots__ = ("__weakref__", "_length", "_offset", "_prot", "_region", "_restoring")
+    __slots__ = ("__weakref__", "_is_writable", "_length", "_offset", "_region", "_restoring")
 
     _region: Region
 
@@ -54,15 +64,15 @@ class File:
         f: int | _HasFileno,
         offset: SupportsIndex = 0,
         length: SupportsIndex | None = None,
-        prot: int = Prot.READ | Prot.WRITE,
+        prot: int = _READ_WRITE,
         *,
         trackfd: bool = True,
     ) -> None:
         fd = _descriptor(f)
         offset = as_index(offset)
-        prot = Prot(index(prot))
-        if prot & ~(Prot.READ | Prot.WRITE) or not prot & Prot.READ:
-            raise ValueError(f"prot must be Prot.READ or Prot.READ | Prot.WRITE, not {int(prot)}")
+        prot = index(prot)
+        if prot not in (_READ_ONLY, _READ_WRITE):
+            raise ValueError(f"prot must be Prot.READ or Prot.READ | Prot.WRITE, not {prot}")
         if offset < 0:
             raise ValueError(f"offset {offset} is negative")
         if length is None:
@@ -75,9 +85,9 @@ class File:
             raise ValueError(f"offset {offset} and length {length} reach past the largest file offset")
         self._offset = offset
         self._length = length
-        self._prot = prot
+        self._is_writable = prot == _READ_WRITE
         self._restoring = threading.Lock()
-        self._region = Region(fd, offset, length, bool(prot & Prot.WRITE), trackfd)
+        self._region = Region(fd, offset, length, self._is_writable, trackfd)
 
     # ---- life ----
 
@@ -132,8 +142,8 @@ class File:
                 region.c.peak = region.refresh()
                 return
             with region.descriptor("restore") as fd:
-                fresh = Region(fd, self._offset, self._length, region.writable, True)
-            fresh.c.dirty = region.writable
+                fresh = Region(fd, self._offset, self._length, self._is_writable, True)
+            fresh.c.dirty = self._is_writable
             self._region = fresh
             if region.state[0] == lib.UNMAPPED:  # meanwhile, and perhaps before there was a fresh one to see
                 lib.region_unmap(fresh.c)
@@ -157,7 +167,7 @@ class File:
     @property
     def prot(self) -> Prot:
         """What the mapping may be used for."""
-        return self._prot
+        return _READ_WRITE if self._is_writable else _READ_ONLY
 
     @property
     def closed(self) -> bool:
@@ -182,7 +192,7 @@ class File:
 
     def __repr__(self) -> str:
         state = {lib.LIVE: "mapped", lib.FAULTED: "faulted", lib.UNMAPPED: "unmapped"}[self._region.state[0]]
-        prot = "READ|WRITE" if self._prot & Prot.WRITE else "READ"
+        prot = "READ|WRITE" if self._is_writable else "READ"
         return f"<{type(self).__name__} offset={self._offset} length={self._length} prot={prot} {state}>"
 
     # ---- copies ----
@@ -193,12 +203,15 @@ class File:
         That is as many as ``dest`` holds, or fewer where the accessible part ends before. ``OutOfBoundsError``
         where ``offset`` itself is not accessible. When it raises, ``dest`` may hold a part of what was asked.
         """
-        target = writable_bytes(dest)
         region = self._region
-        offset = as_index(offset)
-        size = region.room(offset, len(target))
-        region.read_into(target, offset, size)
-        return size
+        if type(dest) is bytearray and type(offset) is int and offset >= 0:
+            size = len(dest)
+            if 0 < size <= _SMALL:
+                found = region.readable[offset : offset + size]  # in bounds: it ends at the limit; alive: region
+                if len(found) == size and not region.state[0]:
+                    dest[:] = found
+                    return size
+        return region.read_into(writable_bytes(dest), as_index(offset))
 
     def write_at(self, src: Any, offset: SupportsIndex) -> int:
         """Copies ``src``, any C-contiguous buffer, to ``offset``; returns the bytes copied.
@@ -206,12 +219,20 @@ class File:
         That is all of ``src``, or less where the accessible part ends before: a short count is not an error.
         ``OutOfBoundsError`` where ``offset`` itself is not accessible.
         """
-        source = readable_bytes(src)
         region = self._region
-        offset = as_index(offset)
-        size = region.room(offset, len(source), writing=True)
-        region.write_from(source, offset, size)
-        return size
+        if type(src) is bytes and type(offset) is int and offset >= 0:
+            size = len(src)
+            if 0 < size < PIECE:
+                try:
+                    # In bounds: it ends at the limit, and what is cut short does not match; alive: region.
+                    region.writable[offset : offset + size] = src
+                except (TypeError, ValueError):
+                    pass
+                else:
+                    region.dirty[0] = 1
+                    if not region.state[0]:
+                        return size
+        return region.write_from(readable_bytes(src), as_index(offset))
 
     def read_string_at(
         self,
@@ -249,8 +270,7 @@ class File:
                 else:
                     too_many = middle
             encoded = text[:fits].encode(encoding, errors) if fits else b""
-        region.write_from(readable_bytes(encoded), offset, len(encoded))
-        return len(encoded)
+        return region.write_from(readable_bytes(encoded), offset) if encoded else 0
 
     @overload
     def __getitem__(self, key: SupportsIndex) -> int: ...
@@ -262,14 +282,14 @@ class File:
         ``OutOfBoundsError`` where a part is not accessible.
         """
         region = self._region
-        if type(key) is slice and region.whole is not None:
+        if (whole := region.whole) is not None:
             try:
-                found: bytes = region.whole[key]  # in bounds: it clips as this File does; alive: region
-            except (TypeError, ValueError):  # a step, or no integers
+                found: bytes = whole[key]  # in bounds: it clips as this File does; alive: region
+            except (IndexError, TypeError, ValueError):  # a step, or what the slow way must tell
                 pass
             else:
                 if not region.state[0]:
-                    return found
+                    return found if type(key) is slice else found[0]
         if not isinstance(key, slice):
             return region.read(self._item(key), 1)[0]
         span = self._span(key)
@@ -289,6 +309,16 @@ class File:
         ``OutOfBoundsError`` where a part is not accessible: nothing is written then.
         """
         region = self._region
+        if type(key) is slice and type(value) is bytes and len(value) < PIECE:
+            try:
+                # In bounds: it clips as this File does, and what is cut short does not match; alive: region.
+                if (whole := region.whole) is not None and region.is_writable:
+                    whole[key] = value
+                    region.dirty[0] = 1
+                    if not region.state[0]:
+                        return
+            except (IndexError, TypeError, ValueError):
+                pass
         if not isinstance(key, slice):
             value = as_index(value)
             if not 0 <= value <= 255:
@@ -306,7 +336,7 @@ class File:
         low = min(span[0], span[-1])
         region.require(low, abs(span[-1] - span[0]) + 1, writing=True)
         if span.step == 1:
-            region.write_from(source, low, len(span))
+            region.write_from(source, low)
         else:
             for position, byte in zip(span, memoryview(value).cast("B")):
                 self.write_uint8_at(byte, position)
@@ -339,6 +369,71 @@ class File:
     read_uint64_at, write_uint64_at = int_accessors("uint64")
     read_float32_at, write_float32_at = float_accessors("float32")
     read_float64_at, write_float64_at = float_accessors("float64")
+
+    # ---- many at once ----
+
+    def read_array_at(self, typecode: str, offset: SupportsIndex, count: SupportsIndex) -> array[Any]:
+        """Reads ``count`` items from ``offset`` into an ``array.array`` of ``typecode``.
+
+        The typecodes whose size is the same everywhere: ``bBhHiIqQfd``. ``OutOfBoundsError`` unless all items
+        are accessible.
+        """
+        if typecode not in _TYPECODES:
+            raise ValueError(f"typecode must be one of {', '.join(_TYPECODES)}, not {typecode!r}")
+        count = as_index(count)
+        if count < 0:
+            raise ValueError(f"count {count} is negative")
+        region = self._region
+        offset = as_index(offset)
+        empty: array[Any] = array(typecode, (0,))
+        region.require(offset, count * empty.itemsize)
+        items = empty * count
+        if count:
+            region.read_all_into(writable_bytes(items), offset)
+        return items
+
+    def write_array_at(self, values: Any, offset: SupportsIndex) -> int:
+        """Writes ``values``, any C-contiguous buffer, to ``offset``; returns the bytes written: all of them.
+
+        ``OutOfBoundsError`` unless all of them are accessible; nothing is written then.
+        """
+        source = readable_bytes(values)
+        self._region.write_all_from(source, as_index(offset))
+        return len(source)
+
+    def read_struct_at(self, format: str | bytes | Struct, offset: SupportsIndex) -> tuple[Any, ...]:
+        """Unpacks a record from ``offset``; see the ``struct`` module for ``format``.
+
+        ``OutOfBoundsError`` unless all of it is accessible.
+        """
+        layout = format if isinstance(format, Struct) else _layout(format)
+        return layout.unpack(self._region.read(as_index(offset), layout.size))
+
+    def write_struct_at(self, format: str | bytes | Struct, offset: SupportsIndex, *values: Any) -> None:
+        """Packs ``values`` and writes the record to ``offset``; see the ``struct`` module for ``format``.
+
+        It is packed first and copied once: unlike with ``struct.pack_into``, nobody sees it zero-filled
+        before. ``OutOfBoundsError`` unless all of it is accessible; nothing is written then.
+        """
+        layout = format if isinstance(format, Struct) else _layout(format)
+        record = layout.pack(*values)
+        self._region.write_all_from(readable_bytes(record), as_index(offset))
+
+    # ---- atomic words ----
+
+    def atomic_uint64_at(self, offset: SupportsIndex) -> AtomicUint64:
+        """The 8 bytes at ``offset`` as an atomic integer, shared by all processes.
+
+        ``ValueError`` unless ``self.offset + offset`` is a multiple of 8; the text names the next one.
+        """
+        return AtomicUint64(self._region, offset)
+
+    def atomic_uint32_at(self, offset: SupportsIndex) -> AtomicUint32:
+        """The 4 bytes at ``offset`` as an atomic integer, shared by all processes, that can be waited for.
+
+        ``ValueError`` unless ``self.offset + offset`` is a multiple of 4; the text names the next one.
+        """
+        return AtomicUint32(self._region, offset)
 
     # ---- system calls over a range ----
 
@@ -517,6 +612,6 @@ def open(
             os.ftruncate(fd, offset + length)
         if capacity is not None and length is None and capacity < _rest_of(fd, offset):
             raise ValueError(f"capacity {capacity} is less than the {_rest_of(fd, offset)} bytes of the file")
-        return File(fd, offset, capacity or length, Prot.READ if mode == "r" else Prot.READ | Prot.WRITE)
+        return File(fd, offset, capacity or length, _READ_ONLY if mode == "r" else _READ_WRITE)
     finally:
         os.close(fd)

@@ -31,10 +31,6 @@ PAGE = os.sysconf("SC_PAGESIZE")
 PIECE = 1 << 20
 """Copies of so many bytes, or more, release the GIL; a fault is noticed after so many at the latest."""
 
-# What a mapping costs beside its memory, as told to PyPy's collector: enough for it to run before the
-# descriptors of mappings that were dropped and not closed run out.
-_OVERHEAD = 1 << 16
-
 _BYTES = ffi.typeof("char[]")
 _BYTE = ffi.typeof("uint8_t *")
 _FAILED = ffi.cast("void *", -1)
@@ -75,19 +71,51 @@ def _collecting(make: Callable[[], T]) -> T:
     return make()
 
 
-class Region:
-    __slots__ = ("buffer", "c", "cause", "length", "offset", "readable", "state", "tracked", "whole", "writable")
+_many_descriptors = 256
 
-    def __init__(self, fd: int, offset: int, length: int, writable: bool, tracked: bool) -> None:
-        sys.audit("sharedmmap.File", fd, offset, length, lib.PROT_READ | writable * lib.PROT_WRITE)
+
+def _collect_dropped() -> None:
+    """Keeps mappings that were dropped, not closed, from using up the descriptors where collection is late."""
+    global _many_descriptors
+    if lib.open_descriptors() >= _many_descriptors:
+        gc.collect()
+        _many_descriptors = max(256, 2 * lib.open_descriptors())
+
+
+def _copier(name: str, what: str, *, writing: bool) -> Callable[[Region, Any, int], int]:
+    """A copy in C, which checks the range itself: the first try asks nothing, what fails is looked into."""
+    quick_copy, long_copy = getattr(quick, name), getattr(lib, name)
+
+    def copy(self: Region, memory: Any, offset: int) -> int:
+        size = len(memory)
+        call = quick_copy if size < PIECE else long_copy
+        if size and 0 <= offset <= self.length and not call(self.c, offset, memory, size):
+            return size
+        size = self.room(offset, size, writing=writing)
+        while size and call(self.c, offset, memory, size):
+            size = self.room(offset, size, writing=writing)
+        return size
+
+    copy.__doc__ = f"{what}, as much as there is and is accessible; the bytes copied."
+    return copy
+
+
+class Region:
+    __slots__ = ("buffer", "c", "cause", "dirty", "is_writable", "length", "offset", "readable", "state", "tracked", "whole", "writable")
+
+    def __init__(self, fd: int, offset: int, length: int, is_writable: bool, tracked: bool) -> None:
+        sys.audit("sharedmmap.File", fd, offset, length, lib.PROT_READ | is_writable * lib.PROT_WRITE)
         self.offset = offset
         self.length = length
-        self.writable = writable
+        self.is_writable = is_writable
         self.tracked = tracked
         self.cause: tuple[int, str, int] | None = None
+        if PYPY:
+            _collect_dropped()
         self.c = _collecting(lambda: self._map(fd))
-        # Sound: the field lives in the registry's slot, which is ours until self.c is collected.
+        # Sound: the fields live in the registry's slot, which is ours until self.c is collected.
         self.state = ffi.cast(_BYTE, ffi.addressof(self.c, "state"))
+        self.dirty = ffi.cast(_BYTE, ffi.addressof(self.c, "dirty"))
         # Sound: [base, base + length) is mapped. Never handed out; sliced within the limit only.
         self.buffer = ffi.buffer(self.c.base, length) if length else ffi.buffer(self.state, 0)
         self._note_limit()
@@ -97,26 +125,30 @@ class Region:
         size = lead + self.length if self.length else 0
         start = ffi.NULL
         if size:
-            prot = lib.PROT_READ | (lib.PROT_WRITE if self.writable else 0)
+            prot = lib.PROT_READ | (lib.PROT_WRITE if self.is_writable else 0)
             start = lib.mmap(ffi.NULL, size, prot, lib.MAP_SHARED, fd, self.offset - lead)
             if start == _FAILED:
                 raise os_error(ffi.errno, "mmap")
-        c = lib.region_open(start, lead, self.length, fd, self.offset, self.writable, self.tracked)
+        c = lib.region_open(start, lead, self.length, fd, self.offset, self.is_writable, self.tracked)
         if not c:
             failed = os_error(ffi.errno, "dup")
             if size:
                 lib.munmap(start, size)
             raise failed
-        return ffi.gc(c, lib.region_close, size + _OVERHEAD)
+        return ffi.gc(c, lib.region_close)
 
     # ---- the limit and the state ----
 
     def _note_limit(self) -> None:
+        """Makes what the common calls use without asking: buffers that end at the limit.
+
+        ``whole`` is the one of them that slices as the ``File`` itself does: where all of it is accessible.
+        """
         limit = self.c.limit
-        # What can be read without asking: `readable` holds the accessible bytes, and `whole` is the same
-        # where they are all of the mapping, so that slicing it means what slicing the File means.
-        self.readable = self.buffer if limit == self.length else ffi.buffer(self.c.base, limit)
-        self.whole = self.buffer if limit == self.length else None
+        everything = limit == self.length
+        self.readable = self.buffer if everything else ffi.buffer(self.c.base, limit)
+        self.writable = self.readable if self.is_writable else None
+        self.whole = self.buffer if everything else None
 
     def refresh(self) -> int:
         """Asks how many bytes the file backs now; the limit from here on."""
@@ -128,11 +160,9 @@ class Region:
     def check(self) -> None:
         """Raises unless the region is live."""
         state = self.state[0]
-        if state == lib.UNMAPPED:
-            self.whole = None
-            raise UnmappedMemoryError
-        if state == lib.FAULTED:
-            self.whole = None
+        if state != lib.LIVE:
+            self.whole = self.writable = None  # no more writes to the zero pages
+            self.check_mapped()
             if self.cause is None:
                 self.cause = self._find_cause()
             raise MappingFaultError(*self.cause)
@@ -189,15 +219,18 @@ class Region:
             )
 
     def require_writable(self) -> None:
-        if not self.writable:
+        if not self.is_writable:
             raise io.UnsupportedOperation("the mapping is read-only")
 
     def room(self, offset: int, wanted: int, *, writing: bool = False) -> int:
         """How many of ``wanted`` bytes from ``offset`` are accessible; raises if not even one is."""
-        self.require(offset, 1, writing=writing)
-        if offset > self.c.limit - wanted:
-            self.refresh()
-        return min(wanted, max(0, self.c.limit - offset))
+        while True:
+            self.require(offset, 1, writing=writing)
+            limit = self.c.limit
+            if offset > limit - wanted:
+                limit = self.refresh()
+            if offset < limit:
+                return min(wanted, limit - offset)
 
     def pages(self, offset: SupportsIndex, length: SupportsIndex | None, end: int | None = None) -> tuple[Any, int]:
         """Where the pages of a range start, and how many bytes it is from there to its end.
@@ -229,43 +262,50 @@ class Region:
         self.check()
         return found
 
+    def read_all_into(self, memory: Any, offset: int) -> None:
+        """Fills ``memory`` from ``offset``, or raises."""
+        size = len(memory)
+        self.require(offset, size)
+        if size and self.read_into(memory, offset) < size:  # the file has shrunk since
+            self.require(offset, size)
+            raise OutOfBoundsError(f"the file shrank while {size} bytes at offset {offset} were read")
+
+    def write_all_from(self, memory: Any, offset: int) -> None:
+        """Copies all of ``memory`` to ``offset``, or raises."""
+        size = len(memory)
+        self.require(offset, size, writing=True)
+        if size and self.write_from(memory, offset) < size:
+            self.require(offset, size, writing=True)
+            raise OutOfBoundsError(f"the file shrank while {size} bytes at offset {offset} were written")
+
     if PYPY:
         # No pointer of the caller's is held while the GIL is released: PyPy does not keep it from moving.
 
-        def read_into(self, dest: Any, offset: int, size: int) -> None:
-            """Copies ``size`` bytes from ``offset`` to the start of ``dest``."""
+        def read_into(self, memory: Any, offset: int) -> int:
+            size = self.room(offset, len(memory))
             for done in range(0, size, PIECE):
                 end = min(done + PIECE, size)
-                # In bounds: the caller asked; alive: self.
-                if _is_resizable(dest):
-                    dest[done:end] = self.buffer[offset + done : offset + end]
+                # In bounds: room() says so; alive: self.
+                if _is_resizable(memory):
+                    memory[done:end] = self.buffer[offset + done : offset + end]
                 else:
-                    ffi.memmove(dest + done, self.c.base + offset + done, end - done)
+                    ffi.memmove(memory + done, self.c.base + offset + done, end - done)
                 self.check()
+            return size
 
-        def write_from(self, source: Any, offset: int, size: int) -> None:
-            """Copies ``size`` bytes from the start of ``source`` to ``offset``."""
+        def write_from(self, memory: Any, offset: int) -> int:
+            size = self.room(offset, len(memory), writing=True)
             for done in range(0, size, PIECE):
                 end = min(done + PIECE, size)
-                # In bounds: the caller asked; alive: self.
-                if _is_resizable(source):
-                    self.buffer[offset + done : offset + end] = source[done:end]
+                # In bounds: room() says so; alive: self.
+                if _is_resizable(memory):
+                    self.buffer[offset + done : offset + end] = memory[done:end]
                 else:
-                    ffi.memmove(self.c.base + offset + done, source + done, end - done)
-                self.c.dirty = 1
+                    ffi.memmove(self.c.base + offset + done, memory + done, end - done)
+                self.dirty[0] = 1
                 self.check()
+            return size
 
     else:
-        # The C side checks the range against the limit of that moment: if it was lowered, ask again.
-
-        def read_into(self, dest: Any, offset: int, size: int) -> None:
-            """Copies ``size`` bytes from ``offset`` to the start of ``dest``."""
-            calls = lib if size >= PIECE else quick
-            while calls.region_read(self.c, offset, dest, size):
-                self.require(offset, size)
-
-        def write_from(self, source: Any, offset: int, size: int) -> None:
-            """Copies ``size`` bytes from the start of ``source`` to ``offset``."""
-            calls = lib if size >= PIECE else quick
-            while calls.region_write(self.c, offset, source, size):
-                self.require(offset, size, writing=True)
+        read_into = _copier("region_read", "Copies to ``memory`` from ``offset``", writing=False)
+        write_from = _copier("region_write", "Copies ``memory`` to ``offset``", writing=True)

@@ -82,7 +82,7 @@ class Row(NamedTuple):
 
 
 def _row(name: str) -> Row:
-    size = int(name.lstrip("uintfloa")) // 8
+    size = int(name.lstrip("uintfloat")) // 8
     unsigned = name.startswith("u")
     low, high = (0, 2 ** (8 * size) - 1) if unsigned else (-(2 ** (8 * size - 1)), 2 ** (8 * size - 1) - 1)
     return Row(name, size, low, high, getattr(quick, f"load_{name}"), getattr(quick, f"store_{name}"))

@@ -215,46 +215,58 @@ static bool install(void)
 
 /* ---- the descriptor ---- */
 
-static bool is_ours(const struct region *region)
+static _Atomic int descriptors;
+
+int open_descriptors(void) { return atomic_load(&descriptors); }
+
+static bool is_ours(const struct region *region, struct stat *now)
 {
-    struct stat now;
-    return fstat(region->fd, &now) == 0 && now.st_dev == region->device && now.st_ino == region->inode;
+    return fstat(region->fd, now) == 0 && now->st_dev == region->device && now->st_ino == region->inode;
+}
+
+/* Counts one more user; false where there is no descriptor, or none any more. */
+static bool join(struct region *region)
+{
+    int users = atomic_load(&region->users);
+    while (users != 0)
+        if (atomic_compare_exchange_weak(&region->users, &users, users + 1))
+            return true;
+    return false;
 }
 
 void region_release(struct region *region)
 {
-    /* Closing a number that somebody else was given meanwhile would close their file. */
-    if (atomic_fetch_sub(&region->users, 1) == 1 && is_ours(region))
+    struct stat now;
+    if (atomic_fetch_sub(&region->users, 1) != 1)
+        return;
+    atomic_fetch_sub(&descriptors, 1);
+    if (is_ours(region, &now)) /* closing a number that somebody else was given meanwhile closes their file */
         close(region->fd);
 }
 
 int region_acquire(struct region *region)
 {
-    int users = atomic_load(&region->users);
-    do {
-        if (users == 0) {
-            errno = EBADF;
-            return -1;
-        }
-    } while (!atomic_compare_exchange_weak(&region->users, &users, users + 1));
-    if (is_ours(region))
-        return region->fd;
-    region_release(region);
+    struct stat now;
+    if (join(region)) {
+        if (is_ours(region, &now))
+            return region->fd;
+        region_release(region);
+    }
     errno = EBADF;
     return -1;
 }
 
-static bool keep_descriptor(struct region *region, int fd, bool track)
+static bool keep_descriptor(struct region *region, int fd, bool track, const struct stat *now)
 {
-    struct stat now;
-    if (fstat(fd, &now) != 0)
-        return false;
-    region->device = now.st_dev;
-    region->inode = now.st_ino;
-    region->regular = S_ISREG(now.st_mode);
+    region->device = now->st_dev;
+    region->inode = now->st_ino;
+    region->regular = S_ISREG(now->st_mode);
     region->fd = track ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1; /* never one of the three standard streams */
+    if (track && region->fd < 0)
+        return false;
     atomic_store(&region->users, track);
-    return !track || region->fd >= 0;
+    atomic_fetch_add(&descriptors, track);
+    return true;
 }
 
 /* ---- regions ---- */
@@ -279,15 +291,35 @@ static void put_slot(struct region *region)
     leave();
 }
 
+/* What cannot be asked counts as accessible: the guard does the rest. */
+static int64_t set_limit(struct region *region, const struct stat *now)
+{
+    int64_t limit = region->length;
+    if (region->users != 0 && region->regular && now != NULL) {
+        const int64_t backed = (int64_t)now->st_size - region->offset;
+        limit = backed < 0 ? 0 : backed < limit ? backed : limit;
+    }
+    if (atomic_load(&region->state) != LIVE)
+        limit = 0;
+    atomic_store(&region->limit, limit);
+    atomic_store(&region->write_limit, region->writable ? limit : 0);
+    if (limit > atomic_load(&region->peak))
+        atomic_store(&region->peak, limit);
+    return limit;
+}
+
 struct region *region_open(void *start, size_t lead, int64_t length, int fd, int64_t offset, bool writable,
                            bool track)
 {
+    struct stat now;
+    if (fstat(fd, &now) != 0)
+        return NULL;
     struct region *region = take_slot();
     if (region == NULL) {
         errno = ENOMEM;
         return NULL;
     }
-    if (!keep_descriptor(region, fd, track)) {
+    if (!keep_descriptor(region, fd, track, &now)) {
         const int reason = errno;
         put_slot(region);
         errno = reason;
@@ -304,7 +336,7 @@ struct region *region_open(void *start, size_t lead, int64_t length, int fd, int
     atomic_store(&region->start, (uintptr_t)start);
     atomic_store(&region->size, length == 0 ? 0 : lead + (size_t)length);
     atomic_fetch_add(&region->generation, 1);
-    region_refresh(region);
+    set_limit(region, &now);
     return region;
 }
 
@@ -337,25 +369,13 @@ void region_close(struct region *region)
 
 int64_t region_refresh(struct region *region)
 {
-    int64_t limit = region->length;
     struct stat now;
-    if (region->regular) {
-        const int fd = region_acquire(region);
-        if (fd >= 0) {
-            if (fstat(fd, &now) == 0) {
-                const int64_t backed = (int64_t)now.st_size - region->offset;
-                limit = backed < 0 ? 0 : backed < limit ? backed : limit;
-            }
-            region_release(region);
-        }
+    bool known = false;
+    if (join(region)) {
+        known = is_ours(region, &now);
+        region_release(region);
     }
-    if (atomic_load(&region->state) != LIVE)
-        limit = 0;
-    atomic_store(&region->limit, limit);
-    atomic_store(&region->write_limit, region->writable ? limit : 0);
-    if (limit > atomic_load(&region->peak))
-        atomic_store(&region->peak, limit);
-    return limit;
+    return set_limit(region, known ? &now : NULL);
 }
 
 int64_t region_fault(struct region *region)

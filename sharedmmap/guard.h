@@ -67,6 +67,9 @@ int64_t region_fault(struct region *region);
 int region_acquire(struct region *region);
 void region_release(struct region *region);
 
+/* How many of the process's descriptors the regions hold. */
+int open_descriptors(void);
+
 /* Allocates disk space for `length` bytes of fd from `offset`, extending the file; -1 with errno. */
 int allocate(int fd, int64_t offset, int64_t length);
 

@@ -1,0 +1,194 @@
+"""Atomic words: what processes agree on without a lock."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import time
+from typing import Any, Callable, ClassVar, Protocol, SupportsIndex
+
+from ._errors import OutOfBoundsError
+from ._native import ffi, lib, quick
+from ._region import Region, as_index
+
+__all__ = ["AtomicUint32", "AtomicUint64"]
+
+_SLICE = 50_000_000
+"""Nanoseconds for which a waiter sleeps at the most before it looks whether the mapping is still there."""
+
+
+class _Operate(Protocol):
+    def __call__(self, operand: SupportsIndex) -> int: ...
+
+
+class _Method(Protocol):
+    """How a type checker sees a function that becomes a method."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> _Operate: ...
+
+
+_OPERATIONS = {
+    "exchange": "Sets the value to ``operand``; returns the one before.",
+    "fetch_add": "Adds ``operand``, wrapping; returns the value before.",
+    "fetch_sub": "Subtracts ``operand``, wrapping; returns the value before.",
+    "fetch_and": "Keeps the bits that ``operand`` has; returns the value before.",
+    "fetch_or": "Sets the bits that ``operand`` has; returns the value before.",
+    "fetch_xor": "Flips the bits that ``operand`` has; returns the value before.",
+}
+
+
+def _operation(name: str, call: Callable[[Any, int], int]) -> Callable[[_AtomicWord, SupportsIndex], int]:
+    def operate(self: _AtomicWord, operand: SupportsIndex) -> int:
+        if type(operand) is not int:
+            operand = self._operand(operand)
+        try:
+            return call(self._word, operand) or self._zero(writing=True)
+        except OverflowError:
+            self._operand(operand)  # which says it better
+            raise
+
+    operate.__name__ = name
+    operate.__doc__ = _OPERATIONS[name]
+    return operate
+
+
+class _AtomicWord:
+    """An unsigned integer of the mapping, on which every operation is one step for all threads and processes.
+
+    Sequentially consistent; results wrap. ``OverflowError`` for an operand out of range,
+    ``UnmappedMemoryError`` after ``unmap()``, ``OutOfBoundsError`` once the file has been found to end before
+    the word, ``io.UnsupportedOperation`` where the mapping is read-only and the operation is not ``load``.
+    One made before ``File.restore()`` keeps raising: make it anew.
+    """
+
+    __slots__ = ("__weakref__", "_offset", "_region", "_word")
+
+    _SIZE: ClassVar[int]
+    _load: ClassVar[Any]
+    _compare_exchange: ClassVar[Any]
+    exchange: ClassVar[_Method]
+    fetch_add: ClassVar[_Method]
+    fetch_sub: ClassVar[_Method]
+    fetch_and: ClassVar[_Method]
+    fetch_or: ClassVar[_Method]
+    fetch_xor: ClassVar[_Method]
+
+    def __init_subclass__(cls, *, scalar: str) -> None:
+        cls._SIZE = ffi.sizeof(f"{scalar}_t")
+        cls._load = staticmethod(getattr(quick, f"load_word_{scalar}"))
+        cls._compare_exchange = staticmethod(getattr(quick, f"compare_exchange_{scalar}"))
+        for name in _OPERATIONS:
+            setattr(cls, name, _operation(name, getattr(quick, f"{name}_{scalar}")))
+
+    def __init__(self, region: Region, offset: SupportsIndex) -> None:
+        offset = as_index(offset)
+        region.require(offset, self._SIZE)
+        astray = (region.offset + offset) % self._SIZE
+        if astray:
+            raise ValueError(
+                f"offset {offset} is not aligned to {self._SIZE} bytes in the file; "
+                f"the next that is: {offset + self._SIZE - astray}"
+            )
+        self._region = region
+        self._offset = offset
+        # Sound: the word points into the region, which self keeps.
+        self._word = ffi.new("struct word *", {"region": region.c, "offset": offset})
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} offset={self._offset}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{type(self).__name__} cannot be pickled or copied: make it anew from its File")
+
+    @property
+    def offset(self) -> int:
+        """Where in the mapping the word is, in bytes."""
+        return self._offset
+
+    def _zero(self, *, writing: bool = False) -> int:
+        """The zero that an operation returned, if it was a value."""
+        self._region.check()
+        if writing:
+            self._region.require_writable()
+        if self._word.lost:
+            self._region.require(self._offset, self._SIZE)
+            raise OutOfBoundsError(f"the file was found to end before the word at offset {self._offset}")
+        return 0
+
+    def _operand(self, value: SupportsIndex) -> int:
+        value = as_index(value)
+        if not 0 <= value < 1 << 8 * self._SIZE:
+            raise OverflowError(
+                f"{value} is out of range for {8 * self._SIZE} bits: 0 to {(1 << 8 * self._SIZE) - 1}"
+            )
+        return value
+
+    def load(self) -> int:
+        """The value."""
+        return self._load(self._word) or self._zero()
+
+    def store(self, operand: SupportsIndex) -> None:
+        """Sets the value to ``operand``."""
+        self.exchange(operand)
+
+    def compare_exchange(self, expected: SupportsIndex, desired: SupportsIndex) -> tuple[bool, int]:
+        """Sets the value to ``desired`` if it is ``expected``; returns whether it was, and the one seen."""
+        expected, desired = self._operand(expected), self._operand(desired)
+        seen = self._compare_exchange(self._word, expected, desired) or self._zero(writing=True)
+        return seen == expected, seen
+
+
+class AtomicUint64(_AtomicWord, scalar="uint64"):
+    __doc__ = _AtomicWord.__doc__
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("wait", "notify"):
+            raise AttributeError(
+                f"AtomicUint64 has no {name}(): the kernel waits on 32 bits. "
+                f"AtomicUint32 has; one at the same offset is the low half of this word"
+            )
+        raise AttributeError(f"AtomicUint64 has no attribute {name!r}")
+
+
+class AtomicUint32(_AtomicWord, scalar="uint32"):
+    __doc__ = _AtomicWord.__doc__
+    __slots__ = ()
+
+    def wait(self, expected: SupportsIndex, timeout: float | None = None) -> bool:
+        """Sleeps while the value is ``expected``, until ``notify`` is called on the word by any process.
+
+        Returns at once where the value differs. ``timeout`` is in seconds: False if it has passed. True says
+        that it is time to look at the value again, not that it has changed. Signal handlers run meanwhile;
+        ``unmap()`` in another thread ends the wait with ``UnmappedMemoryError``. See futex(2).
+        """
+        expected = self._operand(expected)
+        if timeout is not None and math.isnan(timeout):
+            raise ValueError("timeout is not a number")
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while self.load() == expected:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            span = _SLICE if left * 1e9 > _SLICE else int(left * 1e9) + 1
+            if lib.word_wait(self._word, expected, span) == 0:
+                self.load()  # the page may have gone meanwhile
+                return True
+            reason = ffi.errno
+            if reason not in (errno.EAGAIN, errno.ETIMEDOUT, errno.EINTR, errno.EFAULT):
+                raise OSError(reason, f"futex: {os.strerror(reason)}")
+        return True
+
+    def notify(self, count: SupportsIndex = 1) -> int:
+        """Wakes up to ``count`` of those that wait for the word; returns how many. See futex(2)."""
+        count = as_index(count)
+        if count < 0:
+            raise ValueError(f"count {count} is negative")
+        self.load()
+        woken: int = lib.word_notify(self._word, min(count, 2**31 - 1))
+        if woken < 0:
+            reason = ffi.errno
+            self.load()
+            raise OSError(reason, f"futex: {os.strerror(reason)}")
+        return woken

@@ -1,0 +1,76 @@
+/* Atomic operations on an aligned word of a region, sequentially consistent, for threads and processes alike.
+ *
+ * A result of 0 may be a value, or mean that the operation did not happen or went astray: then `lost` is set,
+ * for good. (A status beside the value would cost every call an object; nobody can tell the two apart later
+ * from the limit, which may have moved back.) */
+#ifndef SHAREDMMAP_WORD_H
+#define SHAREDMMAP_WORD_H
+
+#include "access.h"
+
+struct word {
+    struct region *region;
+    int64_t offset;         /* its address, region->base + offset, is a multiple of its size */
+    _Atomic uint8_t lost;
+};
+
+/* The address, if the word is within the limit now. */
+static inline void *reach(struct word *word, _Atomic int64_t *limit, int64_t size)
+{
+    if (holds(limit, word->offset, size))
+        return word->region->base + word->offset;
+    if (limit == &word->region->limit || word->region->writable)
+        atomic_store(&word->lost, 1);
+    return NULL;
+}
+
+static inline bool kept(struct word *word, bool live)
+{
+    if (!live)
+        atomic_store(&word->lost, 1);
+    return live;
+}
+
+#define DEFINE_FETCH(NAME, TYPE, OPERATION)                                                                \
+    static TYPE OPERATION##_##NAME(struct word *word, TYPE operand)                                        \
+    {                                                                                                      \
+        _Atomic TYPE *at = reach(word, &word->region->write_limit, sizeof(TYPE));                          \
+        if (at == NULL)                                                                                    \
+            return 0;                                                                                      \
+        const TYPE before = atomic_##OPERATION(at, operand);                                               \
+        return kept(word, has_written(word->region)) ? before : 0;                                         \
+    }
+
+#define DEFINE_WORD(NAME, TYPE)                                                                            \
+    static TYPE load_word_##NAME(struct word *word)                                                        \
+    {                                                                                                      \
+        _Atomic TYPE *at = reach(word, &word->region->limit, sizeof(TYPE));                                \
+        if (at == NULL)                                                                                    \
+            return 0;                                                                                      \
+        const TYPE value = atomic_load(at);                                                                \
+        return kept(word, is_live(word->region)) ? value : 0;                                              \
+    }                                                                                                      \
+    /* What was seen: `expected` where, and only where, the exchange was made. */                          \
+    static TYPE compare_exchange_##NAME(struct word *word, TYPE expected, TYPE desired)                    \
+    {                                                                                                      \
+        _Atomic TYPE *at = reach(word, &word->region->write_limit, sizeof(TYPE));                          \
+        if (at == NULL)                                                                                    \
+            return 0;                                                                                      \
+        const bool made = atomic_compare_exchange_strong(at, &expected, desired);                          \
+        return kept(word, made ? has_written(word->region) : is_live(word->region)) ? expected : 0;        \
+    }                                                                                                      \
+    DEFINE_FETCH(NAME, TYPE, exchange)                                                                     \
+    DEFINE_FETCH(NAME, TYPE, fetch_add)                                                                    \
+    DEFINE_FETCH(NAME, TYPE, fetch_sub)                                                                    \
+    DEFINE_FETCH(NAME, TYPE, fetch_and)                                                                    \
+    DEFINE_FETCH(NAME, TYPE, fetch_or)                                                                     \
+    DEFINE_FETCH(NAME, TYPE, fetch_xor)
+
+/* Sleeps until woken or for `nanoseconds`, unless the word differs from `expected`. 0 where it was woken, or
+ * -1 with EAGAIN (it differs), ETIMEDOUT, EINTR, or EFAULT (the word is out of reach: `lost` is set). */
+int word_wait(struct word *word, uint32_t expected, int64_t nanoseconds);
+
+/* Wakes up to `count` of those that wait for the word, in this process or another; how many. */
+int word_notify(struct word *word, int count);
+
+#endif
