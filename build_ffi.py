@@ -33,9 +33,9 @@ if sys.platform not in ("linux", "darwin") or sys.byteorder != "little" or sys.m
 
 # Advice that can neither destroy data nor make a later access fault. What the headers lack is -1.
 ADVICE = (
-    "NORMAL RANDOM SEQUENTIAL WILLNEED DONTNEED COLD PAGEOUT HUGEPAGE NOHUGEPAGE COLLAPSE "
-    "POPULATE_READ POPULATE_WRITE DODUMP DONTDUMP"
-).split()
+    *("NORMAL", "RANDOM", "SEQUENTIAL", "WILLNEED", "DONTNEED", "COLD", "PAGEOUT", "HUGEPAGE", "NOHUGEPAGE"),
+    *("COLLAPSE", "POPULATE_READ", "POPULATE_WRITE", "DODUMP", "DONTDUMP"),
+)
 
 SYSTEM_CALLS = """
     void *mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset);
@@ -58,16 +58,21 @@ GUARD = """
         char *base;
         int64_t limit, write_limit, peak;
         uint8_t state, dirty;
+        int views;
         ...;
     };
     #define LIVE ...
     #define FAULTED ...
     #define UNMAPPED ...
+    #define NOT_FOUND ...
+    #define ASTRAY ...
     struct region *region_open(void *start, size_t lead, int64_t length, int fd, int64_t offset,
                                bool writable, bool track);
     int region_unmap(struct region *region);
     void region_close(struct region *region);
     int64_t region_refresh(struct region *region);
+    void region_add_view(struct region *region);
+    void region_drop_view(struct region *region);
     int64_t region_fault(struct region *region);
     int region_acquire(struct region *region);
     void region_release(struct region *region);
@@ -76,9 +81,13 @@ GUARD = """
     int lock_on_fault(void *start, size_t size);
 """
 
-COPIES = """
+BULK = """
     int region_read(struct region *region, int64_t offset, void *dest, int64_t n);
     int region_write(struct region *region, int64_t offset, const void *src, int64_t n);
+    int64_t region_find(struct region *region, int64_t start, int64_t end, const void *sub, int64_t n);
+    int64_t region_rfind(struct region *region, int64_t start, int64_t end, const void *sub, int64_t n);
+    int region_fill(struct region *region, int64_t offset, int byte, int64_t n);
+    int region_move(struct region *region, int64_t dest, int64_t src, int64_t n);
 """
 
 WORD = """
@@ -92,7 +101,7 @@ WORD = """
 """
 
 WORDS = ("uint32", "uint64")
-WORD_OPERATIONS = "exchange fetch_add fetch_sub fetch_and fetch_or fetch_xor".split()
+WORD_OPERATIONS = ("exchange", "fetch_add", "fetch_sub", "fetch_and", "fetch_or", "fetch_xor")
 
 
 def c_type(scalar: str) -> str:
@@ -110,24 +119,18 @@ def in_c(template: str, scalars: tuple[str, ...] = SCALARS) -> str:
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 OPTIONS: dict[str, Any] = {
     "include_dirs": [str(PACKAGE)],
-    "extra_compile_args": ["-std=gnu11"],
+    "extra_compile_args": ["-std=gnu11", "-Werror=implicit-function-declaration"],
     "py_limited_api": not FREE_THREADED,
-    "define_macros": [("_CFFI_NO_LIMITED_API", None)] if FREE_THREADED else [],
+    "define_macros": [("_GNU_SOURCE", "1")] + [("_CFFI_NO_LIMITED_API", None)] * FREE_THREADED,
 }
 
 ffibuilder = FFI()
-ffibuilder.cdef(
-    SYSTEM_CALLS
-    + "".join(f"\n    #define MADV_{name} ..." for name in ADVICE)
-    + GUARD
-    + COPIES
-    + WORD
-)
+ffibuilder.cdef(SYSTEM_CALLS + "".join(f"\n    #define MADV_{name} ..." for name in ADVICE) + GUARD + BULK + WORD)
 ffibuilder.set_source(
     "sharedmmap._ffi",
     "#include <sys/mman.h>\n"
     + "".join(f"#ifndef MADV_{name}\n#define MADV_{name} -1\n#endif\n" for name in ADVICE)
-    + '#include "word.h"\n',
+    + '#include "bulk.h"\n#include "word.h"\n',
     sources=[str(PACKAGE / "guard.c"), str(PACKAGE / "word.c")],
     depends=[str(path) for path in sorted(PACKAGE.glob("*.h"))],
     **OPTIONS,
@@ -136,7 +139,7 @@ ffibuilder.set_source(
 quickbuilder = FFI()
 quickbuilder.include(ffibuilder)
 quickbuilder.cdef(
-    COPIES
+    BULK
     + in_c("{type} load_{name}(struct region *region, int64_t offset);")
     + in_c("int store_{name}(struct region *region, int64_t offset, {type} value);")
     + in_c("{type} load_word_{name}(struct word *word);", WORDS)
@@ -154,6 +157,7 @@ quickbuilder.set_source(
     #undef Py_END_ALLOW_THREADS
     #define Py_BEGIN_ALLOW_THREADS {
     #define Py_END_ALLOW_THREADS }
+    #include "bulk.h"
     #include "scalar.h"
     #include "word.h"
     """

@@ -4,6 +4,7 @@ from ._atomic import AtomicUint32, AtomicUint64
 from ._errors import Error, MappingFaultError, OutOfBoundsError, UnmappedMemoryError
 from ._file import File, open
 from ._flags import Advice, Prot, Sync
+from ._stream import Stream
 
 __all__ = [
     "Advice",
@@ -14,6 +15,7 @@ __all__ = [
     "MappingFaultError",
     "OutOfBoundsError",
     "Prot",
+    "Stream",
     "Sync",
     "UnmappedMemoryError",
     "open",

@@ -10,14 +10,15 @@ from array import array
 from functools import lru_cache
 from operator import index
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, Union, overload
+from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, overload
 
 from ._atomic import AtomicUint32, AtomicUint64
 from ._errors import MappingFaultError, OutOfBoundsError, UnmappedMemoryError, os_error
 from ._flags import Advice, Prot, Sync
-from ._native import ffi, lib, quick
+from ._native import ffi, lib
 from ._region import PAGE, PIECE, Region, as_index, readable_bytes, writable_bytes
 from ._scalars import float_accessors, int_accessors
+from ._stream import Stream
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -435,6 +436,90 @@ class File:
         """
         return AtomicUint32(self._region, offset)
 
+    # ---- searching and rearranging ----
+
+    def find(self, sub: Any, start: SupportsIndex | None = None, end: SupportsIndex | None = None) -> int:
+        """The lowest offset in ``m[start:end]`` where ``sub``, a buffer, stands; -1 if it does not.
+
+        As ``bytes.find`` has it. What is not accessible holds nothing to be found.
+        """
+        return self._region.find("region_find", sub, *self._bounds(start, end))
+
+    def rfind(self, sub: Any, start: SupportsIndex | None = None, end: SupportsIndex | None = None) -> int:
+        """The highest offset in ``m[start:end]`` where ``sub``, a buffer, stands; -1 if it does not."""
+        return self._region.find("region_rfind", sub, *self._bounds(start, end))
+
+    def _bounds(self, start: SupportsIndex | None, end: SupportsIndex | None) -> tuple[int, int]:
+        """As ``bytes.find`` takes them: a start past the end finds nothing, not even the empty string there."""
+        low, high, _ = slice(start, end).indices(self._length)
+        return (low, high) if start is None or as_index(start) <= self._length else (low + 1, high)
+
+    def fill(self, byte: SupportsIndex, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> None:
+        """Sets ``length`` bytes from ``offset``, or all to the end of the mapping, to ``byte``.
+
+        ``OutOfBoundsError`` unless all of them are accessible; nothing is written then.
+        """
+        byte, offset = as_index(byte), as_index(offset)
+        if not 0 <= byte <= 255:
+            raise ValueError(f"a byte must be in range(0, 256), not {byte}")
+        self._region.fill(byte, offset, self._count(offset, length))
+
+    def move(self, dest: SupportsIndex, src: SupportsIndex, count: SupportsIndex) -> None:
+        """Copies ``count`` bytes from ``src`` to ``dest``, both offsets; the ranges may overlap.
+
+        ``OutOfBoundsError`` unless both are accessible; nothing is written then.
+        """
+        dest, src = as_index(dest), as_index(src)
+        self._region.move(dest, src, self._count(src, count))
+
+    def _count(self, offset: int, length: SupportsIndex | None) -> int:
+        length = self._length - offset if length is None else as_index(length)
+        if length < 0:
+            raise ValueError(f"length {length} is negative")
+        return length
+
+    # ---- other ways in ----
+
+    def stream(self, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> Stream:
+        """An ``io.RawIOBase`` over ``length`` bytes from ``offset``, with a position of its own.
+
+        Without a length, to the end of the mapping; it grows with the file then. See ``Stream``.
+        """
+        region = self._region
+        region.check()
+        offset = as_index(offset)
+        length = self._count(offset, length)
+        if not 0 <= offset <= self._length or length > self._length - offset:
+            raise OutOfBoundsError(
+                f"{length} bytes at offset {offset} are outside the mapping of {self._length} bytes"
+            )
+        return Stream(region, offset, length)
+
+    def view(
+        self, offset: SupportsIndex = 0, length: SupportsIndex | None = None, *, readonly: bool | None = None
+    ) -> memoryview:
+        """A ``memoryview`` of ``length`` accessible bytes from ``offset``: the one door to the memory itself.
+
+        Without a length, to the end of what is accessible. ``readonly`` is the default where the mapping is.
+        Its memory stays valid for as long as anything refers to it, also after ``unmap()``: it can go stale,
+        it can't dangle. What it gives up: where the kernel cannot supply a page it shows zeros, and what is
+        written is lost, without an exception; ``check()`` raises then. While a writable one may be alive the
+        mapping counts as dirty. ``OutOfBoundsError`` unless all of the range is accessible.
+        """
+        region = self._region
+        offset = as_index(offset)
+        if length is None:
+            length = max(0, region.refresh() - offset)
+        return region.view(
+            offset,
+            self._count(offset, length),
+            readonly=not region.is_writable if readonly is None else readonly,
+        )
+
+    def check(self) -> None:
+        """Raises ``MappingFaultError`` if the mapping has faulted, ``UnmappedMemoryError`` if it is unmapped."""
+        self._region.check()
+
     # ---- system calls over a range ----
 
     def flush(
@@ -473,10 +558,10 @@ class File:
             raise
         if complete:
             region.c.peak = limit
+            if region.c.views:
+                region.c.dirty = 1
 
-    def advise(
-        self, advice: int, offset: SupportsIndex = 0, length: SupportsIndex | None = None
-    ) -> None:
+    def advise(self, advice: int, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> None:
         """Tells the kernel how the range will be used; see madvise(2).
 
         ``ValueError`` for advice that is no member of ``Advice``: it could destroy data.
@@ -577,7 +662,7 @@ _MODES = {
 
 
 def open(
-    path: Union[str, bytes, os.PathLike[str], os.PathLike[bytes]],
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
     mode: str = "r+",
     *,
     offset: SupportsIndex = 0,

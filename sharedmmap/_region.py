@@ -19,10 +19,13 @@ import os
 import sys
 from contextlib import contextmanager
 from operator import index
-from typing import Any, Callable, Iterator, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, SupportsIndex, TypeVar
 
 from ._errors import MappingFaultError, OutOfBoundsError, UnmappedMemoryError, os_error
 from ._native import PYPY, ffi, lib, quick
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["PAGE", "PIECE", "Region", "as_index", "readable_bytes", "writable_bytes"]
 
@@ -82,7 +85,7 @@ def _collect_dropped() -> None:
         _many_descriptors = max(256, 2 * lib.open_descriptors())
 
 
-def _copier(name: str, what: str, *, writing: bool) -> Callable[[Region, Any, int], int]:
+def _call_copying(name: str, *, writing: bool) -> Callable[[Region, Any, int], int]:
     """A copy in C, which checks the range itself: the first try asks nothing, what fails is looked into."""
     quick_copy, long_copy = getattr(quick, name), getattr(lib, name)
 
@@ -96,12 +99,55 @@ def _copier(name: str, what: str, *, writing: bool) -> Callable[[Region, Any, in
             size = self.room(offset, size, writing=writing)
         return size
 
-    copy.__doc__ = f"{what}, as much as there is and is accessible; the bytes copied."
     return copy
 
 
+# PyPy does not keep the memory of a caller's object from moving, so no pointer to it is held while the GIL is
+# released: the copies go through ffi.memmove, which keeps it, and through slices.
+
+
+def _read_in_pieces(self: Region, memory: Any, offset: int) -> int:
+    size = self.room(offset, len(memory))
+    for done in range(0, size, PIECE):
+        end = min(done + PIECE, size)
+        # In bounds: room() says so; alive: self.
+        if _is_resizable(memory):
+            memory[done:end] = self.buffer[offset + done : offset + end]
+        else:
+            ffi.memmove(memory + done, self.c.base + offset + done, end - done)
+        self.check()
+    return size
+
+
+def _write_in_pieces(self: Region, memory: Any, offset: int) -> int:
+    size = self.room(offset, len(memory), writing=True)
+    for done in range(0, size, PIECE):
+        end = min(done + PIECE, size)
+        # In bounds: room() says so; alive: self.
+        if _is_resizable(memory):
+            self.buffer[offset + done : offset + end] = memory[done:end]
+        else:
+            ffi.memmove(self.c.base + offset + done, memory + done, end - done)
+        self.dirty[0] = 1
+        self.check()
+    return size
+
+
 class Region:
-    __slots__ = ("buffer", "c", "cause", "dirty", "is_writable", "length", "offset", "readable", "state", "tracked", "whole", "writable")
+    __slots__ = (
+        "buffer",
+        "c",
+        "cause",
+        "dirty",
+        "is_writable",
+        "length",
+        "offset",
+        "readable",
+        "state",
+        "tracked",
+        "whole",
+        "writable",
+    )
 
     def __init__(self, fd: int, offset: int, length: int, is_writable: bool, tracked: bool) -> None:
         sys.audit("sharedmmap.File", fd, offset, length, lib.PROT_READ | is_writable * lib.PROT_WRITE)
@@ -147,7 +193,7 @@ class Region:
         limit = self.c.limit
         everything = limit == self.length
         self.readable = self.buffer if everything else ffi.buffer(self.c.base, limit)
-        self.writable = self.readable if self.is_writable else None
+        self.writable: Any = self.readable if self.is_writable else None
         self.whole = self.buffer if everything else None
 
     def refresh(self) -> int:
@@ -226,13 +272,15 @@ class Region:
         """How many of ``wanted`` bytes from ``offset`` are accessible; raises if not even one is."""
         while True:
             self.require(offset, 1, writing=writing)
-            limit = self.c.limit
+            limit: int = self.c.limit
             if offset > limit - wanted:
                 limit = self.refresh()
             if offset < limit:
                 return min(wanted, limit - offset)
 
-    def pages(self, offset: SupportsIndex, length: SupportsIndex | None, end: int | None = None) -> tuple[Any, int]:
+    def pages(
+        self, offset: SupportsIndex, length: SupportsIndex | None, end: int | None = None
+    ) -> tuple[Any, int]:
         """Where the pages of a range start, and how many bytes it is from there to its end.
 
         A range without a length goes to the end of the mapping; what lies past ``end`` is left out.
@@ -278,34 +326,56 @@ class Region:
             self.require(offset, size, writing=True)
             raise OutOfBoundsError(f"the file shrank while {size} bytes at offset {offset} were written")
 
-    if PYPY:
-        # No pointer of the caller's is held while the GIL is released: PyPy does not keep it from moving.
+    def view(self, offset: int, size: int, *, readonly: bool) -> memoryview:
+        """The memory itself; what was read through it cannot be checked, and what is written is not noticed."""
+        self.require(offset, size, writing=not readonly)
+        if not size:
+            return memoryview(b"")
+        if not readonly:
+            lib.region_add_view(self.c)
 
-        def read_into(self, memory: Any, offset: int) -> int:
-            size = self.room(offset, len(memory))
-            for done in range(0, size, PIECE):
-                end = min(done + PIECE, size)
-                # In bounds: room() says so; alive: self.
-                if _is_resizable(memory):
-                    memory[done:end] = self.buffer[offset + done : offset + end]
-                else:
-                    ffi.memmove(memory + done, self.c.base + offset + done, end - done)
-                self.check()
-            return size
+        def dropped(_: Any) -> None:
+            if not readonly:
+                lib.region_drop_view(self.c)
 
-        def write_from(self, memory: Any, offset: int) -> int:
-            size = self.room(offset, len(memory), writing=True)
-            for done in range(0, size, PIECE):
-                end = min(done + PIECE, size)
-                # In bounds: room() says so; alive: self.
-                if _is_resizable(memory):
-                    self.buffer[offset + done : offset + end] = memory[done:end]
-                else:
-                    ffi.memmove(self.c.base + offset + done, memory + done, end - done)
-                self.dirty[0] = 1
-                self.check()
-            return size
+        # In bounds: required; alive: the memoryview keeps the buffer, that keeps the pointer, the pointer its
+        # destructor, and the destructor keeps self.
+        found = memoryview(ffi.buffer(ffi.gc(self.c.base + offset, dropped), size))
+        return found.toreadonly() if readonly else found
 
-    else:
-        read_into = _copier("region_read", "Copies to ``memory`` from ``offset``", writing=False)
-        write_from = _copier("region_write", "Copies ``memory`` to ``offset``", writing=True)
+    def find(self, call: str, sub: Any, start: int, end: int) -> int:
+        """``region_find`` or ``region_rfind`` within what is accessible of ``start`` to ``end``."""
+        with memoryview(sub) as given:
+            needle = given.tobytes()
+        while True:
+            self.check()
+            limit = self.c.limit
+            if end > limit:
+                limit = self.refresh()
+            stop = min(end, limit)
+            if start > stop or stop - start < len(needle):
+                return -1
+            if not needle:
+                return start if call == "region_find" else stop
+            calls = quick if stop - start < PIECE else lib
+            found: int = getattr(calls, call)(self.c, start, stop, needle, len(needle))
+            if found != lib.ASTRAY:
+                return found
+
+    def fill(self, byte: int, offset: int, size: int) -> None:
+        self.require(offset, size, writing=True)
+        while (quick if size < PIECE else lib).region_fill(self.c, offset, byte, size):
+            self.require(offset, size, writing=True)
+
+    def move(self, dest: int, src: int, size: int) -> None:
+        self.require(src, size)
+        self.require(dest, size, writing=True)
+        while (quick if size < PIECE else lib).region_move(self.c, dest, src, size):
+            self.require(src, size)
+            self.require(dest, size, writing=True)
+
+    read_into = _read_in_pieces if PYPY else _call_copying("region_read", writing=False)
+    """Copies to ``memory`` from ``offset``, as much as it holds and is accessible; the bytes copied."""
+
+    write_from = _write_in_pieces if PYPY else _call_copying("region_write", writing=True)
+    """Copies ``memory`` to ``offset``, as much as is accessible there; the bytes copied."""

@@ -9,6 +9,7 @@ slow path, the same for both.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Callable, NamedTuple, Protocol, SupportsFloat, SupportsIndex, TypeVar, Union
 
 from ._native import PYPY, ffi, quick
@@ -72,9 +73,7 @@ class Row(NamedTuple):
         else:
             value = as_index(value)
             if not self.low <= value <= self.high:
-                raise OverflowError(
-                    f"{value} is out of range for {self.name}: {self.low} to {self.high}"
-                )
+                raise OverflowError(f"{value} is out of range for {self.name}: {self.low} to {self.high}")
         offset = as_index(offset)
         region.require(offset, self.size, writing=True)
         while self.store(region.c, offset, value):
@@ -82,7 +81,7 @@ class Row(NamedTuple):
 
 
 def _row(name: str) -> Row:
-    size = int(name.lstrip("uintfloat")) // 8
+    size = int(re.sub(r"\D", "", name)) // 8
     unsigned = name.startswith("u")
     low, high = (0, 2 ** (8 * size) - 1) if unsigned else (-(2 ** (8 * size - 1)), 2 ** (8 * size - 1) - 1)
     return Row(name, size, low, high, getattr(quick, f"load_{name}"), getattr(quick, f"store_{name}"))
@@ -159,13 +158,13 @@ def _accessors(name: str) -> tuple[Any, Any]:
     # PyPy converts a float32 through a double, which changes the bits of a signalling NaN; C keeps them.
     read, write = by_pointer(row) if PYPY and name != "float32" else by_call(row)
     kind = "float" if row.is_float else "int"
-    for function, verb, annotations in (
+    for function, verb, types in (
         (read, "read", {"offset": "SupportsIndex", "return": kind}),
         (write, "write", {"value": kind, "offset": "SupportsIndex", "return": "None"}),
     ):
         function.__name__ = f"{verb}_{name}_at"
         function.__qualname__ = f"File.{verb}_{name}_at"
-        function.__annotations__ = annotations
+        function.__annotations__ = types
         function.__doc__ = _docstring(row, verb)
     return read, write
 

@@ -332,6 +332,7 @@ struct region *region_open(void *start, size_t lead, int64_t length, int fd, int
     atomic_store(&region->state, LIVE);
     atomic_store(&region->dirty, 0);
     atomic_store(&region->peak, 0);
+    atomic_store(&region->views, 0);
     atomic_store(&region->fault, 0);
     atomic_store(&region->start, (uintptr_t)start);
     atomic_store(&region->size, length == 0 ? 0 : lead + (size_t)length);
@@ -377,6 +378,14 @@ int64_t region_refresh(struct region *region)
     }
     return set_limit(region, known ? &now : NULL);
 }
+
+void region_add_view(struct region *region)
+{
+    atomic_fetch_add(&region->views, 1);
+    atomic_store(&region->dirty, 1);
+}
+
+void region_drop_view(struct region *region) { atomic_fetch_sub(&region->views, 1); }
 
 int64_t region_fault(struct region *region)
 {

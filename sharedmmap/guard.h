@@ -30,6 +30,7 @@ struct region {
     _Atomic int64_t peak;         /* the greatest limit since the last complete flush */
     _Atomic uint8_t state;
     _Atomic uint8_t dirty;        /* something was written since the last complete flush */
+    _Atomic int views;            /* writable ones, through which something may be written at any time */
 
     /* What follows is for guard.c alone. */
     _Atomic uint64_t generation;  /* odd while the slot is in use */
@@ -58,6 +59,9 @@ void region_close(struct region *region);
 
 /* Asks how much of the mapping the file backs now, keeps that as the limit, and returns it. */
 int64_t region_refresh(struct region *region);
+
+void region_add_view(struct region *region);
+void region_drop_view(struct region *region);
 
 /* Where the first fault was, in bytes from base. */
 int64_t region_fault(struct region *region);

@@ -1,0 +1,84 @@
+/* Searching, filling and moving within a region; included by both modules, as access.h is. Each goes in pieces
+ * and stops at the first fault, or reads on through zero pages, which take no memory. */
+#ifndef SHAREDMMAP_BULK_H
+#define SHAREDMMAP_BULK_H
+
+#include "access.h"
+
+enum { NOT_FOUND = -1, ASTRAY = -2 };
+
+/* The last of the starts in [low, high) where `sub` stands; halves what is left at each step. */
+static inline int64_t find_last(const char *text, int64_t low, int64_t high, const void *sub, int64_t n)
+{
+    int64_t found = NOT_FOUND;
+    while (low < high) {
+        const int64_t middle = low + (high - low) / 2;
+        const char *at = memmem(text + middle, (size_t)(high - middle + n - 1), sub, (size_t)n);
+        if (at != NULL) {
+            found = at - text;
+            low = found + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return found;
+}
+
+/* Where `sub` first stands in [start, end), NOT_FOUND, or ASTRAY as region_read() is. n > 0. */
+static inline int64_t region_find(struct region *region, int64_t start, int64_t end, const void *sub, int64_t n)
+{
+    if (end - start < n)
+        return NOT_FOUND;
+    if (!holds(&region->limit, start, end - start))
+        return ASTRAY;
+    const char *at = memmem(region->base + start, (size_t)(end - start), sub, (size_t)n);
+    const int64_t found = at == NULL ? NOT_FOUND : at - region->base;
+    return is_live(region) ? found : ASTRAY;
+}
+
+/* The same, where it last stands: from the end in windows that double. */
+static inline int64_t region_rfind(struct region *region, int64_t start, int64_t end, const void *sub, int64_t n)
+{
+    if (end - start < n)
+        return NOT_FOUND;
+    if (!holds(&region->limit, start, end - start))
+        return ASTRAY;
+    int64_t high = end - n + 1, window = 1 << 16, found = NOT_FOUND;
+    while (found == NOT_FOUND && high > start) {
+        const int64_t low = high - start > window ? high - window : start;
+        found = find_last(region->base, low, high, sub, n);
+        high = low;
+        window *= 2;
+    }
+    return is_live(region) ? found : ASTRAY;
+}
+
+static inline int region_fill(struct region *region, int64_t offset, int byte, int64_t n)
+{
+    if (!holds(&region->write_limit, offset, n))
+        return -1;
+    for (int64_t done = 0; done < n; done += PIECE) {
+        const int64_t piece = n - done < PIECE ? n - done : PIECE;
+        memset(region->base + offset + done, byte, (size_t)piece);
+        if (!has_written(region))
+            return -1;
+    }
+    return 0;
+}
+
+/* As memmove(3); a piece is read whole before it can be written over. */
+static inline int region_move(struct region *region, int64_t dest, int64_t src, int64_t n)
+{
+    if (!holds(&region->write_limit, dest, n) || !holds(&region->limit, src, n))
+        return -1;
+    for (int64_t done = 0; done < n; done += PIECE) {
+        const int64_t piece = n - done < PIECE ? n - done : PIECE;
+        const int64_t from = dest < src ? done : n - done - piece;
+        memmove(region->base + dest + from, region->base + src + from, (size_t)piece);
+        if (!has_written(region))
+            return -1;
+    }
+    return 0;
+}
+
+#endif
