@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import threading
 from array import array
 from functools import lru_cache
 from operator import index
@@ -56,7 +55,7 @@ class File:
     refuses; see mmap(2).
     """
 
-    __slots__ = ("__weakref__", "_is_writable", "_length", "_offset", "_region", "_restoring")
+    __slots__ = ("__weakref__", "_is_writable", "_length", "_offset", "_region")
 
     _region: Region
 
@@ -87,7 +86,6 @@ class File:
         self._offset = offset
         self._length = length
         self._is_writable = prot == _READ_WRITE
-        self._restoring = threading.Lock()
         self._region = Region(fd, offset, length, self._is_writable, trackfd)
 
     # ---- life ----
@@ -136,19 +134,20 @@ class File:
         happens where there was no fault, but that a file found shorter is taken for granted from here on.
         Raises what the constructor raises; the ``File`` is as before then.
         """
-        with self._restoring:
-            region = self._region
-            region.check_mapped()
-            if region.state[0] == lib.LIVE:
-                region.c.peak = region.refresh()
-                return
-            with region.descriptor("restore") as fd:
-                fresh = Region(fd, self._offset, self._length, self._is_writable, True)
-            fresh.c.dirty = self._is_writable
-            self._region = fresh
-            if region.state[0] == lib.UNMAPPED:  # meanwhile, and perhaps before there was a fresh one to see
-                lib.region_unmap(fresh.c)
-                raise UnmappedMemoryError
+        region = self._region
+        region.check_mapped()
+        if region.state[0] == lib.LIVE:
+            region.c.peak = region.refresh()
+            return
+        with region.descriptor("restore") as fd:
+            fresh = Region(fd, self._offset, self._length, self._is_writable, True)
+        fresh.c.dirty = self._is_writable
+        # Where several restore the same region the first one's is taken by all, in one step: a region that
+        # was in use for a moment and then replaced would take its dirty flag along.
+        self._region = fresh = region.successor.setdefault("region", fresh)
+        if region.state[0] == lib.UNMAPPED:  # meanwhile, and perhaps before there was a fresh one to see
+            lib.region_unmap(fresh.c)
+            raise UnmappedMemoryError
 
     def __reduce__(self) -> Any:
         raise TypeError(f"{type(self).__name__} cannot be pickled or copied: map the file again instead")
@@ -539,9 +538,9 @@ class File:
             return
         complete = bool(flags & Sync.SYNC) and size == region.pages(0, None)[1]
         peak = region.c.peak
-        if complete:
-            region.c.dirty = 0  # before the call, so that a write made meanwhile stays owed
         try:
+            if complete:
+                region.c.dirty = 0  # before the call, so that a write made meanwhile stays owed
             if size and lib.msync(start, size, flags):
                 raise os_error(ffi.errno, "msync")
             limit = region.refresh()

@@ -144,6 +144,7 @@ class Region:
         "offset",
         "readable",
         "state",
+        "successor",
         "tracked",
         "whole",
         "writable",
@@ -158,6 +159,7 @@ class Region:
         self.cause: tuple[int, str, int] | None = None
         if PYPY:
             _collect_dropped()
+        self.successor: dict[str, Region] = {}
         self.c = _collecting(lambda: self._map(fd))
         # Sound: the fields live in the registry's slot, which is ours until self.c is collected.
         self.state = ffi.cast(_BYTE, ffi.addressof(self.c, "state"))

@@ -60,14 +60,14 @@ static inline bool narrow(double wide, uint32_t *bits)
 /* load_NAME: the value, or 0 where it is 0, out of bounds, or the region is not LIVE: the caller tells apart.
  * store_NAME: 0, or -1 where nothing was reported as written. */
 #define DEFINE_INTEGER(NAME, TYPE, BITS)                                                                   \
-    static TYPE load_##NAME(struct region *region, int64_t offset)                                         \
+    static inline TYPE load_##NAME(struct region *region, int64_t offset)                                         \
     {                                                                                                      \
         if (!holds(&region->limit, offset, BITS / 8))                                                      \
             return 0;                                                                                      \
         const TYPE value = (TYPE)get_bits##BITS(region->base + offset);                                    \
         return is_live(region) ? value : 0;                                                                \
     }                                                                                                      \
-    static int store_##NAME(struct region *region, int64_t offset, TYPE value)                             \
+    static inline int store_##NAME(struct region *region, int64_t offset, TYPE value)                             \
     {                                                                                                      \
         if (!holds(&region->write_limit, offset, BITS / 8))                                                \
             return -1;                                                                                     \
@@ -75,7 +75,7 @@ static inline bool narrow(double wide, uint32_t *bits)
         return has_written(region) ? 0 : -1;                                                               \
     }
 
-static double load_float32(struct region *region, int64_t offset)
+static inline double load_float32(struct region *region, int64_t offset)
 {
     if (!holds(&region->limit, offset, 4))
         return 0;
@@ -83,7 +83,7 @@ static double load_float32(struct region *region, int64_t offset)
     return is_live(region) ? value : 0;
 }
 
-static int store_float32(struct region *region, int64_t offset, double value)
+static inline int store_float32(struct region *region, int64_t offset, double value)
 {
     uint32_t bits;
     if (!holds(&region->write_limit, offset, 4) || !narrow(value, &bits))
@@ -92,7 +92,7 @@ static int store_float32(struct region *region, int64_t offset, double value)
     return has_written(region) ? 0 : -1;
 }
 
-static double load_float64(struct region *region, int64_t offset)
+static inline double load_float64(struct region *region, int64_t offset)
 {
     double value;
     if (!holds(&region->limit, offset, 8))
@@ -102,7 +102,7 @@ static double load_float64(struct region *region, int64_t offset)
     return is_live(region) ? value : 0;
 }
 
-static int store_float64(struct region *region, int64_t offset, double value)
+static inline int store_float64(struct region *region, int64_t offset, double value)
 {
     uint64_t bits;
     if (!holds(&region->write_limit, offset, 8))

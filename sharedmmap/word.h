@@ -32,7 +32,7 @@ static inline bool kept(struct word *word, bool live)
 }
 
 #define DEFINE_FETCH(NAME, TYPE, OPERATION)                                                                \
-    static TYPE OPERATION##_##NAME(struct word *word, TYPE operand)                                        \
+    static inline TYPE OPERATION##_##NAME(struct word *word, TYPE operand)                                        \
     {                                                                                                      \
         _Atomic TYPE *at = reach(word, &word->region->write_limit, sizeof(TYPE));                          \
         if (at == NULL)                                                                                    \
@@ -42,7 +42,7 @@ static inline bool kept(struct word *word, bool live)
     }
 
 #define DEFINE_WORD(NAME, TYPE)                                                                            \
-    static TYPE load_word_##NAME(struct word *word)                                                        \
+    static inline TYPE load_word_##NAME(struct word *word)                                                        \
     {                                                                                                      \
         _Atomic TYPE *at = reach(word, &word->region->limit, sizeof(TYPE));                                \
         if (at == NULL)                                                                                    \
@@ -51,7 +51,7 @@ static inline bool kept(struct word *word, bool live)
         return kept(word, is_live(word->region)) ? value : 0;                                              \
     }                                                                                                      \
     /* What was seen: `expected` where, and only where, the exchange was made. */                          \
-    static TYPE compare_exchange_##NAME(struct word *word, TYPE expected, TYPE desired)                    \
+    static inline TYPE compare_exchange_##NAME(struct word *word, TYPE expected, TYPE desired)                    \
     {                                                                                                      \
         _Atomic TYPE *at = reach(word, &word->region->write_limit, sizeof(TYPE));                          \
         if (at == NULL)                                                                                    \
