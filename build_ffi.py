@@ -151,12 +151,18 @@ quickbuilder.cdef(
 )
 quickbuilder.set_source(
     "sharedmmap._quick",
-    # The wrappers that cffi generates below this line keep the GIL. So nothing in this module may block.
+    # The wrappers that cffi generates below this line keep the GIL, so nothing in this module may block, and
+    # leave errno alone, so nothing in it may report through that. (On PyPy, which has no such wrappers, the
+    # macros do nothing.)
     """
     #undef Py_BEGIN_ALLOW_THREADS
     #undef Py_END_ALLOW_THREADS
     #define Py_BEGIN_ALLOW_THREADS {
     #define Py_END_ALLOW_THREADS }
+    #undef _cffi_restore_errno
+    #undef _cffi_save_errno
+    #define _cffi_restore_errno() ((void)0)
+    #define _cffi_save_errno() ((void)0)
     #include "bulk.h"
     #include "scalar.h"
     #include "word.h"

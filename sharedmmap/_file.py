@@ -15,7 +15,7 @@ from ._atomic import AtomicUint32, AtomicUint64
 from ._errors import MappingFaultError, OutOfBoundsError, UnmappedMemoryError, os_error
 from ._flags import Advice, Prot, Sync
 from ._native import ffi, lib
-from ._region import PAGE, PIECE, Region, as_index, readable_bytes, writable_bytes
+from ._region import LIVE_AND_DIRTY, PAGE, PIECE, Region, as_index, readable_bytes, writable_bytes
 from ._scalars import float_accessors, int_accessors
 from ._stream import Stream
 
@@ -229,9 +229,9 @@ class File:
                 except (TypeError, ValueError):
                     pass
                 else:
-                    region.dirty[0] = 1
-                    if not region.state[0]:
-                        return size
+                    if region.marks[0] != LIVE_AND_DIRTY:
+                        region.wrote()
+                    return size
         return region.write_from(readable_bytes(src), as_index(offset))
 
     def read_string_at(
@@ -309,16 +309,22 @@ class File:
         ``OutOfBoundsError`` where a part is not accessible: nothing is written then.
         """
         region = self._region
-        if type(key) is slice and type(value) is bytes and len(value) < PIECE:
+        if (
+            type(key) is slice
+            and type(value) is bytes
+            and len(value) < PIECE
+            and region.is_writable
+            and (whole := region.whole) is not None
+        ):
             try:
                 # In bounds: it clips as this File does, and what is cut short does not match; alive: region.
-                if (whole := region.whole) is not None and region.is_writable:
-                    whole[key] = value
-                    region.dirty[0] = 1
-                    if not region.state[0]:
-                        return
-            except (IndexError, TypeError, ValueError):
+                whole[key] = value
+            except (TypeError, ValueError):
                 pass
+            else:
+                if region.marks[0] != LIVE_AND_DIRTY:
+                    region.wrote()
+                return
         if not isinstance(key, slice):
             value = as_index(value)
             if not 0 <= value <= 255:
@@ -416,8 +422,7 @@ class File:
         before. ``OutOfBoundsError`` unless all of it is accessible; nothing is written then.
         """
         layout = format if isinstance(format, Struct) else _layout(format)
-        record = layout.pack(*values)
-        self._region.write_all_from(readable_bytes(record), as_index(offset))
+        self._region.write(layout.pack(*values), as_index(offset))
 
     # ---- atomic words ----
 

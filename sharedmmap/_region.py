@@ -27,7 +27,7 @@ from ._native import PYPY, ffi, lib, quick
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["PAGE", "PIECE", "Region", "as_index", "readable_bytes", "writable_bytes"]
+__all__ = ["LIVE_AND_DIRTY", "PAGE", "PIECE", "Region", "as_index", "readable_bytes", "writable_bytes"]
 
 PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -36,7 +36,11 @@ PIECE = 1 << 20
 
 _BYTES = ffi.typeof("char[]")
 _BYTE = ffi.typeof("uint8_t *")
+_PAIR = ffi.typeof("uint16_t *")
 _FAILED = ffi.cast("void *", -1)
+
+LIVE_AND_DIRTY = lib.LIVE | 1 << 8
+"""The state and the dirty flag of a live region that has been written to, as ``marks`` shows them."""
 
 T = TypeVar("T")
 
@@ -107,30 +111,45 @@ def _call_copying(name: str, *, writing: bool) -> Callable[[Region, Any, int], i
 
 
 def _read_in_pieces(self: Region, memory: Any, offset: int) -> int:
-    size = self.room(offset, len(memory))
-    for done in range(0, size, PIECE):
-        end = min(done + PIECE, size)
-        # In bounds: room() says so; alive: self.
-        if _is_resizable(memory):
-            memory[done:end] = self.buffer[offset + done : offset + end]
-        else:
-            ffi.memmove(memory + done, self.c.base + offset + done, end - done)
-        self.check()
+    size = len(memory)
+    if not size or offset < 0 or offset > self.c.limit - size:
+        size = self.room(offset, size)
+    if size <= PIECE:  # no loop: it would be a trace of its own
+        _read_piece(self, memory, offset, 0, size)
+    else:
+        for done in range(0, size, PIECE):
+            _read_piece(self, memory, offset, done, min(done + PIECE, size))
     return size
+
+
+def _read_piece(self: Region, memory: Any, offset: int, done: int, end: int) -> None:
+    # In bounds: the caller asked; alive: self.
+    if _is_resizable(memory):
+        memory[done:end] = self.buffer[offset + done : offset + end]
+    else:
+        ffi.memmove(memory + done, self.c.base + offset + done, end - done)
+    self.check()
 
 
 def _write_in_pieces(self: Region, memory: Any, offset: int) -> int:
-    size = self.room(offset, len(memory), writing=True)
-    for done in range(0, size, PIECE):
-        end = min(done + PIECE, size)
-        # In bounds: room() says so; alive: self.
-        if _is_resizable(memory):
-            self.buffer[offset + done : offset + end] = memory[done:end]
-        else:
-            ffi.memmove(self.c.base + offset + done, memory + done, end - done)
-        self.dirty[0] = 1
-        self.check()
+    size = len(memory)
+    if not size or offset < 0 or offset > self.c.write_limit - size:
+        size = self.room(offset, size, writing=True)
+    if size <= PIECE:
+        _write_piece(self, memory, offset, 0, size)
+    else:
+        for done in range(0, size, PIECE):
+            _write_piece(self, memory, offset, done, min(done + PIECE, size))
     return size
+
+
+def _write_piece(self: Region, memory: Any, offset: int, done: int, end: int) -> None:
+    # In bounds: the caller asked; alive: self.
+    if _is_resizable(memory):
+        self.buffer[offset + done : offset + end] = memory[done:end]
+    else:
+        ffi.memmove(self.c.base + offset + done, memory + done, end - done)
+    self.wrote()
 
 
 class Region:
@@ -141,6 +160,7 @@ class Region:
         "dirty",
         "is_writable",
         "length",
+        "marks",
         "offset",
         "readable",
         "state",
@@ -164,6 +184,7 @@ class Region:
         # Sound: the fields live in the registry's slot, which is ours until self.c is collected.
         self.state = ffi.cast(_BYTE, ffi.addressof(self.c, "state"))
         self.dirty = ffi.cast(_BYTE, ffi.addressof(self.c, "dirty"))
+        self.marks = ffi.cast(_PAIR, self.state)
         # Sound: [base, base + length) is mapped. Never handed out; sliced within the limit only.
         self.buffer = ffi.buffer(self.c.base, length) if length else ffi.buffer(self.state, 0)
         self._note_limit()
@@ -304,13 +325,35 @@ class Region:
 
     def read(self, offset: int, size: int) -> bytes:
         """``size`` bytes from ``offset``, all of which must be accessible."""
-        if not size:
-            self.check()
-            return b""
+        found: bytes
+        if offset >= 0:
+            found = self.readable[offset : offset + size]  # in bounds: it ends at the limit; alive: self
+            if len(found) == size and not self.state[0]:
+                return found
         self.require(offset, size)
-        found: bytes = self.buffer[offset : offset + size]  # in bounds: required; alive: self
+        found = self.buffer[offset : offset + size]  # in bounds: required; alive: self
         self.check()
         return found
+
+    def write(self, source: bytes, offset: int) -> None:
+        """Copies all of ``source`` to ``offset``, or raises."""
+        size = len(source)
+        if offset >= 0 and 0 < size < PIECE:
+            try:
+                # In bounds: it ends at the limit, and what is cut short does not match; alive: self.
+                self.writable[offset : offset + size] = source
+            except (TypeError, ValueError):  # read-only, or cut short
+                pass
+            else:
+                if self.marks[0] != LIVE_AND_DIRTY:
+                    self.wrote()
+                return
+        self.write_all_from(readable_bytes(source), offset)
+
+    def wrote(self) -> None:
+        """Marks the region dirty; raises unless it is live, so unless what was written reached the file."""
+        self.dirty[0] = 1
+        self.check()
 
     def read_all_into(self, memory: Any, offset: int) -> None:
         """Fills ``memory`` from ``offset``, or raises."""

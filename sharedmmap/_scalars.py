@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from typing import Any, Callable, NamedTuple, Protocol, SupportsFloat, SupportsIndex, TypeVar, Union
 
 from ._native import PYPY, ffi, quick
@@ -89,7 +90,7 @@ def _row(name: str) -> Row:
 
 def by_call(row: Row) -> tuple[Any, Any]:
     """The accessors as one C call each; it checks the range before the access and the state after it."""
-    load, store, is_float = row.load, row.store, row.is_float
+    load, store, number = row.load, row.store, float if row.is_float else int
     read_slowly, write_slowly = row.read_slowly, row.write_slowly
 
     def read(self: Any, offset: SupportsIndex) -> Any:
@@ -103,7 +104,7 @@ def by_call(row: Row) -> tuple[Any, Any]:
 
     def write(self: Any, value: Any, offset: SupportsIndex) -> None:
         region = self._region
-        if type(offset) is int and (is_float or type(value) is int):
+        if type(offset) is int and type(value) is number:
             try:
                 if not store(region.c, offset, value):
                     return
@@ -120,7 +121,7 @@ def by_pointer(row: Row) -> tuple[Any, Any]:
     read_slowly, write_slowly = row.read_slowly, row.write_slowly
     # A 64-bit value goes as a signed one, which PyPy does not box; what does not fit is corrected or goes
     # the slow way.
-    high = min(row.high, 2**63 - 1)
+    high = min(sys.maxsize, row.high)
     wrap = 2**64 if row.high > high else 0
     pointer = ffi.typeof("double *" if is_float else "int64_t *" if wrap else f"{row.name}_t *")
     number = float if is_float else int

@@ -28,7 +28,7 @@ struct region {
     _Atomic int64_t limit;        /* bytes from base that the file backs, as last seen; 0 unless LIVE */
     _Atomic int64_t write_limit;  /* the same, 0 where the mapping is read-only */
     _Atomic int64_t peak;         /* the greatest limit since the last complete flush */
-    _Atomic uint8_t state;
+    _Atomic uint8_t state;        /* this and the next are also read together, as one uint16_t */
     _Atomic uint8_t dirty;        /* something was written since the last complete flush */
     _Atomic int views;            /* writable ones, through which something may be written at any time */
 
@@ -45,6 +45,9 @@ struct region {
     ino_t inode;
     struct region *next_free;
 };
+
+_Static_assert(offsetof(struct region, state) % 2 == 0, "state and dirty are aligned as one");
+_Static_assert(offsetof(struct region, dirty) == offsetof(struct region, state) + 1, "and adjacent");
 
 /* Enters the mapping of `length` bytes of fd from `offset`, that mmap(2) put at `start`, `lead` bytes before
  * the first of them. Keeps a duplicate of fd if `track`. NULL with errno on failure: nothing is kept then. */

@@ -1,0 +1,50 @@
+"""``python tests/bench``: sharedmmap beside its peers, in one run on this machine.
+
+Times are medians of interleaved rounds, with the empty loop subtracted; behind each peer's time stands the ratio
+of ours to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path[0:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+
+import report
+from operations import operations
+from timing import measure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python tests/bench", description=__doc__)
+    parser.add_argument("--only", metavar="TEXT", help="only the operations whose name contains TEXT")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that count (default: %(default)s)")
+    parser.add_argument("--json", metavar="PATH", help="write the figures to PATH")
+    parser.add_argument("--chart", metavar="PATH", help="draw the ratios to PATH (a PNG; needs matplotlib)")
+    options = parser.parse_args()
+
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        chosen, absent = operations(Path(folder))
+        for operation in chosen:
+            if options.only and options.only not in operation.name:
+                continue
+            print(f"\r{operation.name:60}", end="", file=sys.stderr, flush=True)
+            results.append({"operation": operation.name, "seconds": measure(operation, options.rounds)})
+    print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
+    print(report.machine())
+    for peer in absent:
+        print(f"not installed, left out: {peer}")
+    print(report.table(results))
+    if options.json:
+        Path(options.json).write_text(json.dumps({"machine": report.machine(), "results": results}, indent=1))
+    if options.chart:
+        report.chart(results, options.chart)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,415 @@
+"""What the benchmark does, and how each peer does it: the same sizes, the same pattern of access."""
+
+from __future__ import annotations
+
+import mmap
+import multiprocessing
+import multiprocessing.shared_memory
+import os
+import struct
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import sharedmmap
+from ring import Receiver, Sender
+from timing import Operation, Run, loop, offsets, once
+
+MIB = 1 << 20
+SIZE = 128 * MIB
+SPAN = 1 * MIB  # where small accesses go, so that caches do not decide
+REPEAT = 20 if sys.implementation.name == "cpython" else 400  # times 1,000 offsets
+U64, F64, RECORD = struct.Struct("<Q"), struct.Struct("<d"), struct.Struct("<QQd")
+
+
+class Peers:
+    """The same memory under each peer, and the names by which the statements call it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "file"
+        self.file = open(self.path, "w+b")
+        self.file.truncate(SIZE)
+        self.fd = self.file.fileno()
+        self.ours = sharedmmap.File(self.fd)
+        self.mmap = mmap.mmap(self.fd, SIZE)
+        self.block = multiprocessing.shared_memory.SharedMemory(create=True, size=SIZE)
+        self.list = multiprocessing.shared_memory.ShareableList([1 << 62] * 1000)
+        self.value = multiprocessing.Value("Q", 0)
+        self.names: dict[str, Any] = {
+            "m": self.ours,
+            "std": self.mmap,
+            "view": memoryview(self.mmap),
+            "buf": self.block.buf,
+            "shl": self.list,
+            "fd": self.fd,
+            "os": os,
+            **{f"{verb}_{name}": getattr(layout, f"{verb}_{way}")
+               for name, layout in (("u64", U64), ("f64", F64), ("record", RECORD))
+               for verb, way in (("unpack", "from"), ("pack", "into"))},
+        }  # fmt: skip
+        self.absent: list[str] = []
+        try:
+            import numpy
+        except ImportError:
+            self.absent.append("numpy.memmap")
+        else:
+            self.names["np"] = numpy.memmap(self.path, dtype="u1", mode="r+")
+            self.names["npq"] = self.names["np"][:SPAN].view("<u8")
+            self.names["npd"] = self.names["np"][:SPAN].view("<f8")
+
+    def close(self) -> None:
+        self.names.clear()
+        for block in (self.block, self.list.shm):
+            block.unlink()
+
+    def each(
+        self, name: str, where: list[int], repeat: int, statements: dict[str, str], **extra: Any
+    ) -> Operation:
+        """An operation that is one statement for each peer, done at the offsets ``where``."""
+        names = {**self.names, **extra}
+        return Operation(
+            name,
+            {
+                peer: loop(statement, names, where, repeat)
+                for peer, statement in statements.items()
+                if not (peer == "numpy.memmap" and self.absent)
+            },
+        )
+
+
+def operations(folder: Path) -> tuple[Iterator[Operation], list[str]]:
+    """The operations, and the peers that are not installed."""
+    peers = Peers(folder)
+
+    def every() -> Iterator[Operation]:
+        for kind in (values, copies, searches, atomics, mappings, flushes, messages):
+            yield from kind(peers)
+        peers.close()
+
+    return every(), peers.absent
+
+
+def values(peers: Peers) -> Iterator[Operation]:
+    where = offsets(SPAN, 8)
+    for word, value in (("below", 5_000_000_000), ("above", 2**63 + 5_000_000_000)):
+        for offset in range(0, SPAN, 8):
+            U64.pack_into(peers.mmap, offset, value)
+            U64.pack_into(peers.block.buf, offset, value)
+        reading = {
+            "ours": "m.read_uint64_at(o)",
+            "mmap": "unpack_u64(std, o)[0]",
+            "numpy.memmap": "int(npq[o >> 3])",
+            "shared_memory": "unpack_u64(buf, o)[0]",
+            "os.pread": "int.from_bytes(os.pread(fd, 8, o), 'little')",
+        }
+        writing = {
+            "ours": "m.write_uint64_at(v, o)",
+            "mmap": "pack_u64(std, o, v)",
+            "numpy.memmap": "npq[o >> 3] = v",
+            "shared_memory": "pack_u64(buf, o, v)",
+            "os.pread": "os.pwrite(fd, v.to_bytes(8, 'little'), o)",
+        }
+        if word == "below":  # a ShareableList holds signed integers
+            reading["ShareableList"] = "shl[o % 1000]"
+            writing["ShareableList"] = "shl[o % 1000] = v"
+        yield peers.each(f"read uint64 {word} 2^63", where, REPEAT, reading)
+        yield peers.each(f"write uint64 {word} 2^63", where, REPEAT, writing, v=value)
+    yield peers.each(
+        "write float64", where, REPEAT,
+        {"ours": "m.write_float64_at(v, o)", "mmap": "pack_f64(std, o, v)",
+         "numpy.memmap": "npd[o >> 3] = v", "shared_memory": "pack_f64(buf, o, v)"}, v=1.5,
+    )  # fmt: skip
+    yield peers.each(
+        "read float64", where, REPEAT,
+        {"ours": "m.read_float64_at(o)", "mmap": "unpack_f64(std, o)[0]",
+         "numpy.memmap": "float(npd[o >> 3])", "shared_memory": "unpack_f64(buf, o)[0]"},
+    )  # fmt: skip
+    where = offsets(SPAN - 24, 1)
+    yield peers.each(
+        "write a <QQd record", where, REPEAT,
+        {"ours": "m.write_struct_at(record, o, 1, 2, 3.0)", "mmap": "pack_record(std, o, 1, 2, 3.0)",
+         "shared_memory": "pack_record(buf, o, 1, 2, 3.0)"}, record=RECORD,
+    )  # fmt: skip
+    yield peers.each(
+        "read a <QQd record", where, REPEAT,
+        {"ours": "m.read_struct_at(record, o)", "mmap": "unpack_record(std, o)",
+         "shared_memory": "unpack_record(buf, o)"}, record=RECORD,
+    )  # fmt: skip
+    yield peers.each(
+        "1,000 uint64 at once", offsets(SPAN - 8000, 8, 20), max(1, REPEAT // 10),
+        {"ours": "m.read_array_at('Q', o, 1000)", "mmap": "[unpack_u64(std, o + i)[0] for i in steps]",
+         "numpy.memmap": "npq[o >> 3 : (o >> 3) + 1000].tolist()"}, steps=range(0, 8000, 8),
+    )  # fmt: skip
+
+
+def copies(peers: Peers) -> Iterator[Operation]:
+    for size in (16, 64, 1024, 64 << 10, MIB, 64 * MIB):
+        name = f"{size >> 20} MiB" if size >= MIB else f"{size >> 10} KiB" if size >= 1024 else f"{size} B"
+        small = size <= 1024
+        where = offsets(SPAN - size if small else SIZE - size, 1, 1000 if small else max(2, min(200, (64 * MIB) // size)))
+        repeat = REPEAT if small else 1
+        dest, source = bytearray(size), bytes(size)
+        extra = {"n": size, "dest": dest, "into": memoryview(dest), "source": source}
+        yield peers.each(
+            f"m[a:b], {name}", where, repeat,
+            {"ours": "m[o : o + n]", "mmap": "std[o : o + n]", "shared_memory": "bytes(buf[o : o + n])",
+             "numpy.memmap": "np[o : o + n].tobytes()", "os.pread": "os.pread(fd, n, o)"}, **extra,
+        )  # fmt: skip
+        yield peers.each(
+            f"m[a:b] = s, {name}", where, repeat,
+            {"ours": "m[o : o + n] = source", "mmap": "std[o : o + n] = source",
+             "shared_memory": "buf[o : o + n] = source", "os.pread": "os.pwrite(fd, source, o)"}, **extra,
+        )  # fmt: skip
+        yield peers.each(
+            f"read_at, {name}", where, repeat,
+            {"ours": "m.read_at(dest, o)", "mmap": "into[:] = view[o : o + n]",
+             "shared_memory": "into[:] = buf[o : o + n]", "os.pread": "os.preadv(fd, (dest,), o)"}, **extra,
+        )  # fmt: skip
+        yield peers.each(
+            f"write_at, {name}", where, repeat,
+            {"ours": "m.write_at(source, o)", "mmap": "std[o : o + n] = source",
+             "shared_memory": "buf[o : o + n] = source", "os.pread": "os.pwrite(fd, source, o)"}, **extra,
+        )  # fmt: skip
+    yield Operation(
+        "64 MiB copied by each of 2 threads",
+        {"ours": two_threads(lambda dest: peers.ours.read_at(dest, 0)),
+         "mmap": two_threads(lambda dest: copy_slice(dest, peers.mmap))},
+    )  # fmt: skip
+    yield Operation(
+        "64 MiB copied by one thread",
+        {"ours": one_thread(lambda dest: peers.ours.read_at(dest, 0)),
+         "mmap": one_thread(lambda dest: copy_slice(dest, peers.mmap))},
+    )  # fmt: skip
+
+
+def copy_slice(dest: bytearray, source: mmap.mmap) -> None:
+    with memoryview(source) as view, view[: len(dest)] as part:
+        memoryview(dest)[:] = part
+
+
+def one_thread(copy: Callable[[bytearray], object]) -> Run:
+    dest = bytearray(64 * MIB)
+    return once(lambda: copy(dest))
+
+
+def two_threads(copy: Callable[[bytearray], object]) -> Run:
+    dests = [bytearray(64 * MIB) for _ in range(2)]
+
+    def work() -> None:
+        threads = [threading.Thread(target=copy, args=(dest,)) for dest in dests]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    return once(work)
+
+
+def searches(peers: Peers) -> Iterator[Operation]:
+    for name, text, sub in (
+        ("find, easy", b"the quick brown fox jumps over the lazy dog. " * 200_000, b"lazy cat"),
+        ("find, hard", b"ab" * 4_000_000, b"aaab"),
+    ):
+        ours, theirs = peers.ours, peers.mmap
+        ours[: len(text)] = text
+        end = len(text)
+        yield Operation(
+            name,
+            {
+                "ours": once(lambda end=end, sub=sub: ours.find(sub, 0, end)),  # type: ignore[misc]
+                "mmap": once(lambda end=end, sub=sub: theirs.find(sub, 0, end)),  # type: ignore[misc]
+            },
+        )
+
+
+def atomics(peers: Peers) -> Iterator[Operation]:
+    word, value = peers.ours.atomic_uint64_at(0), peers.value
+    extra = {"word": word, "value": value, "lock": value.get_lock()}
+    statements = {"ours": "word.fetch_add(1)", "Value with its lock": "add(value, lock)"}
+
+    def add(value: Any, lock: Any) -> None:
+        with lock:
+            value.value += 1
+
+    where = [0] * 1000
+    yield peers.each("atomic add", where, REPEAT, statements, add=add, **extra)
+    busy = peers.each("atomic add beside a busy thread", where, 2, statements, add=add, **extra)
+    busy.peers = {peer: beside_a_busy_thread(run) for peer, run in busy.peers.items()}
+    yield busy
+
+
+def beside_a_busy_thread(run: Run) -> Run:
+    def timed() -> float:
+        stop = []
+
+        def spin() -> None:
+            while not stop:
+                pass
+
+        thread = threading.Thread(target=spin)
+        thread.start()
+        try:
+            return run()
+        finally:
+            stop.append(True)
+            thread.join()
+
+    return timed
+
+
+def mappings(peers: Peers) -> Iterator[Operation]:
+    fd = peers.fd
+    yield Operation(
+        "map and unmap",
+        {"ours": once(lambda: sharedmmap.File(fd, 0, MIB).close(), 2000),
+         "mmap": once(lambda: mmap.mmap(fd, MIB).close(), 2000)},
+    )  # fmt: skip
+    size = 256 * MIB
+
+    def first_write(touch: Callable[[Any], None], opened: Callable[[int], Any]) -> Run:
+        """Writes a byte to each page of a new file; making it is not timed."""
+
+        def run() -> float:
+            path = peers.folder / "fresh"
+            fresh = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            try:
+                os.ftruncate(fresh, size)
+                mapped = opened(fresh)
+                start = time.perf_counter()
+                touch(mapped)
+                taken = time.perf_counter() - start
+                mapped.close()
+                return taken
+            finally:
+                os.close(fresh)
+                path.unlink()
+
+        return run
+
+    def reserved(descriptor: int) -> sharedmmap.File:
+        mapped = sharedmmap.File(descriptor)
+        mapped.reserve(size)
+        return mapped
+
+    def touch(mapped: Any) -> None:
+        for offset in range(0, size, MIB):
+            mapped[offset : offset + MIB] = block
+
+    block = bytes(MIB)
+    theirs = first_write(touch, lambda descriptor: mmap.mmap(descriptor, size))
+    yield Operation("first write to 256 MiB", {"ours": first_write(touch, sharedmmap.File), "mmap": theirs})
+    yield Operation("first write after reserve", {"ours": first_write(touch, reserved), "mmap": theirs})
+
+
+def flushes(peers: Peers) -> Iterator[Operation]:
+    m, std = peers.ours, peers.mmap
+
+    def page(mapped: Any) -> None:
+        mapped[0:1] = b"x"
+        mapped.flush()
+
+    m.flush()
+    yield Operation("flush, clean", {"ours": once(m.flush, 1000), "mmap": once(std.flush, 20)})
+    yield Operation("flush, one dirty page", {"ours": once(lambda: page(m), 20), "mmap": once(lambda: page(std), 20)})
+
+
+TRIPS = 5_000
+MESSAGES = 50_000
+
+
+def messages(peers: Peers) -> Iterator[Operation]:
+    """A second process answers; ours and multiprocessing's own means, the same messages."""
+    context = multiprocessing.get_context("fork")
+
+    def with_child(child: Callable[..., None], arguments: tuple[Any, ...], parent: Callable[[], None], count: int) -> float:
+        process = context.Process(target=child, args=arguments)
+        process.start()
+        try:
+            start = time.perf_counter()
+            parent()
+            process.join()
+            return (time.perf_counter() - start) / count
+        finally:
+            process.join()
+
+    def ping_words() -> float:
+        path = peers.folder / "words"
+        m = sharedmmap.open(path, "w+", length=4096)
+        ball = m.atomic_uint32_at(0)
+
+        def play(side: int) -> None:
+            for _ in range(TRIPS):
+                while ball.load() != side:
+                    ball.wait(1 - side)
+                ball.store(1 - side)
+                ball.notify()
+
+        return with_child(play, (1,), lambda: play(0), TRIPS)
+
+    def ping_pipe() -> float:
+        near, far = context.Pipe()
+
+        def answer() -> None:
+            for _ in range(TRIPS):
+                far.send_bytes(far.recv_bytes())
+
+        def ask() -> None:
+            for _ in range(TRIPS):
+                near.send_bytes(b"x")
+                near.recv_bytes()
+
+        return with_child(answer, (), ask, TRIPS)
+
+    yield Operation("ping-pong of two processes", {"ours": ping_words, "Pipe": ping_pipe})
+
+    message = b"m" * 64
+
+    def stream_ring() -> float:
+        path = peers.folder / "ring"
+        m = sharedmmap.open(path, "w+", length=MIB)
+
+        def send() -> None:
+            sender = Sender(m)
+            for _ in range(MESSAGES):
+                sender.send(message)
+
+        def receive() -> None:
+            receiver = Receiver(m)
+            for _ in range(MESSAGES):
+                receiver.receive()
+
+        return with_child(receive, (), send, MESSAGES)
+
+    def stream_pipe() -> float:
+        reader, writer = context.Pipe(duplex=False)
+
+        def receive() -> None:
+            for _ in range(MESSAGES):
+                reader.recv_bytes()
+
+        def send() -> None:
+            for _ in range(MESSAGES):
+                writer.send_bytes(message)
+
+        return with_child(receive, (), send, MESSAGES)
+
+    def stream_queue() -> float:
+        queue = context.Queue()
+
+        def receive() -> None:
+            for _ in range(MESSAGES):
+                queue.get()
+
+        def send() -> None:
+            for _ in range(MESSAGES):
+                queue.put(message)
+
+        return with_child(receive, (), send, MESSAGES)
+
+    yield Operation(
+        "a 64-byte message to another process",
+        {"ours": stream_ring, "Pipe": stream_pipe, "Queue": stream_queue},
+    )

@@ -1,0 +1,70 @@
+"""How the benchmark measures: interleaved rounds, medians, the empty loop subtracted."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+Run = Callable[[], float]
+"""Runs an operation some times over and returns the seconds each took."""
+
+
+@dataclass
+class Operation:
+    """One line of the table: what is done, and how each peer does it. ``ours`` is sharedmmap."""
+
+    name: str
+    peers: dict[str, Run] = field(default_factory=dict)
+    unit: str = "ns"  # or "MB/s", for rates where more is better
+
+
+def offsets(span: int, align: int, count: int = 1000) -> list[int]:
+    """Random offsets, the same in every run."""
+    draw = random.Random(1)
+    return [draw.randrange(0, span // align) * align for _ in range(count)]
+
+
+def loop(statement: str, names: dict[str, Any], each: list[int], repeat: int) -> Run:
+    """Runs ``statement`` with ``o`` at every offset of ``each``, ``repeat`` times over, less the empty loop."""
+
+    def compiled(body: str) -> Callable[[], float]:
+        scope: dict[str, Any] = {}
+        arguments = ", ".join(f"{name}={name}" for name in names)
+        source = (
+            f"def timed({arguments}, each=each, clock=clock, rounds=rounds):\n"
+            f"    start = clock()\n"
+            f"    for _ in rounds:\n"
+            f"        for o in each:\n"
+            f"            {body}\n"
+            f"    return clock() - start\n"
+        )
+        exec(source, {**names, "each": each, "clock": time.perf_counter, "rounds": range(repeat)}, scope)
+        return scope["timed"]
+
+    work, empty = compiled(statement), compiled("pass")
+    total = repeat * len(each)
+    return lambda: max(0.0, work() - empty()) / total
+
+
+def once(function: Callable[[], Any], count: int = 1) -> Run:
+    """Runs ``function`` as it is, ``count`` times."""
+
+    def run() -> float:
+        start = time.perf_counter()
+        for _ in range(count):
+            function()
+        return (time.perf_counter() - start) / count
+
+    return run
+
+
+def measure(operation: Operation, rounds: int) -> dict[str, float]:
+    """The median of each peer's rounds, in seconds; the first round warms up and does not count."""
+    taken: dict[str, list[float]] = {peer: [] for peer in operation.peers}
+    for _ in range(rounds + 1):
+        for peer, run in operation.peers.items():
+            taken[peer].append(run())
+    return {peer: statistics.median(times[1:]) for peer, times in taken.items()}
