@@ -59,7 +59,8 @@ def caught(expected: type[Exception], call: Callable[[], object]) -> Exception:
 def exchange(process: subprocess.Popen[str], line: object = None) -> str:
     """Hands the process a line, if there is one; the next line that it prints."""
     if line is not None:
-        print(line, file=cast("IO[str]", process.stdin), flush=True)
+        # Straight to the pipe: what a buffer keeps for a process that has died would fail again at the end.
+        os.write(cast("IO[str]", process.stdin).fileno(), f"{line}\n".encode())
     return cast("IO[str]", process.stdout).readline().rstrip("\n")
 
 

@@ -30,6 +30,8 @@ _READ_WRITE = Prot.READ | Prot.WRITE
 _SMALL = 4096  # bytes up to which one more copy costs less than asking for the destination's memory
 
 
+# What slicing a buffer raises for a step, for what does not fit and for what is no index: the slow way tells.
+_NOT_THIS_WAY = (IndexError, TypeError, ValueError, NotImplementedError)
 _TYPECODES = tuple("bBhHiIqQfd")
 _layout = lru_cache(maxsize=256)(Struct)
 
@@ -285,7 +287,7 @@ class File:
         if (whole := region.whole) is not None:
             try:
                 found: bytes = whole[key]  # in bounds: it clips as this File does; alive: region
-            except (IndexError, TypeError, ValueError):  # a step, or what the slow way must tell
+            except _NOT_THIS_WAY:
                 pass
             else:
                 if not region.state[0]:
@@ -319,7 +321,7 @@ class File:
             try:
                 # In bounds: it clips as this File does, and what is cut short does not match; alive: region.
                 whole[key] = value
-            except (TypeError, ValueError):
+            except _NOT_THIS_WAY:
                 pass
             else:
                 if region.marks[0] != LIVE_AND_DIRTY:
@@ -586,16 +588,19 @@ class File:
         stands in the way; the range is left unlocked then.
         """
         region = self._region
-        region.refresh()
-        start, size = region.pages(offset, length, region.c.limit)
-        if size:
-            if (lib.lock_on_fault if on_fault else lib.mlock)(start, size):
-                failed = os_error(ffi.errno, "mlock")
-                lib.munlock(start, size)
+        limit = region.refresh()
+        start, size = region.pages(offset, length, limit)
+        while size and (lib.lock_on_fault if on_fault else lib.mlock)(start, size):
+            failed = os_error(ffi.errno, "mlock")
+            lib.munlock(start, size)
+            shorter = region.refresh()
+            if shorter >= limit:  # else it was cut off meanwhile: lock what is left
                 raise failed
-            if region.state[0]:
-                lib.munlock(start, size)  # those are zero pages
-                region.check()
+            limit = shorter
+            start, size = region.pages(offset, length, limit)
+        if size and region.state[0]:
+            lib.munlock(start, size)  # those are zero pages
+            region.check()
 
     def unlock(self, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> None:
         """Unlocks the range; see munlock(2)."""
@@ -614,7 +619,7 @@ class File:
         if size and lib.mincore(start, size, found):
             raise os_error(ffi.errno, "mincore")
         region.check()
-        return bytes(byte & 1 for byte in ffi.buffer(found))
+        return bytes(byte & 1 for byte in ffi.buffer(found)[:])
 
     def reserve(self, length: SupportsIndex) -> None:
         """Makes the file back at least the first ``length`` bytes of the mapping, on allocated disk space.

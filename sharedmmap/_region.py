@@ -53,18 +53,27 @@ def as_index(value: SupportsIndex) -> int:
 
 def readable_bytes(source: Any) -> Any:
     """What ``Region.write_from`` copies from; its length is in bytes. For any C-contiguous buffer."""
-    return source if _is_resizable(source) else ffi.from_buffer(_BYTES, source)
+    return _pypy_memory(source, False) if PYPY else ffi.from_buffer(_BYTES, source)
 
 
 def writable_bytes(dest: Any) -> Any:
     """What ``Region.read_into`` copies to; its length is in bytes. For any writable C-contiguous buffer."""
-    return dest if _is_resizable(dest) else ffi.from_buffer(_BYTES, dest, True)
+    return _pypy_memory(dest, True) if PYPY else ffi.from_buffer(_BYTES, dest, True)
 
 
-def _is_resizable(target: Any) -> bool:
-    # PyPy lets a bytearray be resized while cdata points into it: there it is copied by slices instead.
-    # CPython refuses to resize it.
-    return PYPY and type(target) is bytearray
+def _pypy_memory(target: Any, writable: bool) -> Any:
+    """The same on PyPy: cdata, or where that would not be safe or cannot be had, something to be sliced."""
+    if type(target) is bytearray or (type(target) is bytes and not writable):
+        return target  # PyPy lets a bytearray be resized while cdata points into it
+    view = target if type(target) is memoryview else memoryview(target)
+    if not view.c_contiguous:
+        raise BufferError("the buffer is not C-contiguous")
+    if writable and view.readonly:
+        raise BufferError("the buffer is read-only")
+    try:
+        return ffi.from_buffer(_BYTES, target, writable)
+    except TypeError:  # it has no address
+        return view.cast("B")
 
 
 def _collecting(make: Callable[[], T]) -> T:
@@ -124,7 +133,7 @@ def _read_in_pieces(self: Region, memory: Any, offset: int) -> int:
 
 def _read_piece(self: Region, memory: Any, offset: int, done: int, end: int) -> None:
     # In bounds: the caller asked; alive: self.
-    if _is_resizable(memory):
+    if not isinstance(memory, ffi.CData):
         memory[done:end] = self.buffer[offset + done : offset + end]
     else:
         ffi.memmove(memory + done, self.c.base + offset + done, end - done)
@@ -145,7 +154,7 @@ def _write_in_pieces(self: Region, memory: Any, offset: int) -> int:
 
 def _write_piece(self: Region, memory: Any, offset: int, done: int, end: int) -> None:
     # In bounds: the caller asked; alive: self.
-    if _is_resizable(memory):
+    if not isinstance(memory, ffi.CData):
         self.buffer[offset + done : offset + end] = memory[done:end]
     else:
         ffi.memmove(self.c.base + offset + done, memory + done, end - done)

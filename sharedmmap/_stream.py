@@ -57,7 +57,7 @@ class Stream(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Sets the position, relative to the start, the position or the end of the data; returns it."""
-        offset = as_index(offset)
+        offset, whence = as_index(offset), as_index(whence)
         self._open_region()
         if whence == io.SEEK_CUR:
             offset += self._position

@@ -146,6 +146,25 @@ static bool goes_in_circles(uintptr_t address)
     return false;
 }
 
+/* Whether what was interrupted ran on the alternate stack, so was a handler: one put in front of ours, that has
+ * stepped aside and raised the signal anew (faulthandler does so). Let it return: the fault happens again, and
+ * comes to us with its address. */
+static bool raised_by_a_handler(const ucontext_t *context)
+{
+#if defined(__linux__) && defined(__x86_64__)
+    const uintptr_t stack = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
+#elif defined(__linux__) && defined(__aarch64__)
+    const uintptr_t stack = (uintptr_t)context->uc_mcontext.sp;
+#elif defined(__APPLE__) && defined(__x86_64__)
+    const uintptr_t stack = (uintptr_t)context->uc_mcontext->__ss.__rsp;
+#elif defined(__APPLE__) && defined(__aarch64__)
+    const uintptr_t stack = (uintptr_t)__darwin_arm_thread_state64_get_sp(context->uc_mcontext->__ss);
+#else
+    const uintptr_t stack = 0;
+#endif
+    return stack - (uintptr_t)context->uc_stack.ss_sp < context->uc_stack.ss_size;
+}
+
 static void hand_on(int number, siginfo_t *info, void *context)
 {
     const struct sigaction *next = atomic_load(&previous);
@@ -157,9 +176,7 @@ static void hand_on(int number, siginfo_t *info, void *context)
         die(fault);
         return;
     }
-    /* Raised on the alternate stack, so by a handler put in front of ours that has now stepped aside
-     * (faulthandler does so). Let it return: the fault happens again, and comes to us with its address. */
-    if (!fault && ((ucontext_t *)context)->uc_stack.ss_flags & SS_ONSTACK)
+    if (!fault && raised_by_a_handler(context))
         return;
     if (!(next->sa_flags & SA_SIGINFO) && next->sa_handler == SIG_IGN && !fault)
         return;

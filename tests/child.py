@@ -1,0 +1,31 @@
+"""Python run in a process of its own: for what could end the interpreter, or changes the whole process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from textwrap import dedent
+
+PRELUDE = """
+import errno, faulthandler, gc, mmap, os, resource, signal, subprocess, sys, threading
+import sharedmmap
+from sharedmmap import File, MappingFaultError, OutOfBoundsError, Sync, UnmappedMemoryError
+PAGE = mmap.PAGESIZE
+path, *args = sys.argv[1:]
+"""
+
+
+def run(code: str, *args: object, setup: str = "", timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Runs ``setup`` and ``code``, which find the first of ``args`` as ``path``, the others as ``args``."""
+    # The line between them ends a function in `setup`, so that code which is still indented is an error.
+    program = PRELUDE + setup + "\npass\n" + dedent(code)
+    command = [sys.executable, "-c", program, *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def output(code: str, *args: object, setup: str = "") -> str:
+    """What ``code`` prints; it has to end well, and to print nothing else."""
+    child = run(code, *args, setup=setup)
+    assert not child.returncode, f"exit code {child.returncode}\n{child.stderr}"
+    assert not child.stderr, child.stderr
+    return child.stdout.strip()

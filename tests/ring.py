@@ -1,0 +1,105 @@
+"""A ring buffer in a shared file: one process sends messages, another receives them, in order and intact.
+
+The file holds two positions and a power of two of bytes around which records go::
+
+    0        64       128
+    | sent   | taken  | record | record | ... free ... |
+
+``sent`` counts the bytes that the sender has filled since the beginning, ``taken`` those that the receiver has
+emptied, both modulo 2**32; what lies between them is on its way. Each end moves one of them and follows the
+other, so nothing needs a lock. A record is the length of its message in 4 bytes, the message, and padding to a
+multiple of 4. Positions are multiples of 4 too, which leaves their lowest bit to say: the other end sleeps,
+wake it. Who moves a position takes the old one out in the same step, and so learns of it.
+
+    sender = Sender(sharedmmap.open(path, "w+", length=DATA + 65536))       # in one process, first
+    receiver = Receiver(sharedmmap.open(path))                              # in another
+"""
+
+from __future__ import annotations
+
+from sharedmmap import AtomicUint32, File
+
+SENT, TAKEN, DATA = 0, 64, 128  # the positions have a cache line each: the ends do not slow each other down
+HEADER = 4
+LARGEST = 2**31  # so that a full ring and an empty one differ modulo 2**32
+ASLEEP = 1
+SPINS = 100
+
+
+class _End:
+    """One end. The ring takes the largest power of two that fits, so both map the same length."""
+
+    def __init__(self, file: File, mine: int, other: int) -> None:
+        if len(file) < DATA + 2 * HEADER:
+            raise ValueError(f"a ring needs at least {DATA + 2 * HEADER} bytes, not {len(file)}")
+        self._file = file
+        self.capacity = min(LARGEST, 1 << (len(file) - DATA).bit_length() - 1)
+        self._mine: AtomicUint32 = file.atomic_uint32_at(mine)
+        self._other: AtomicUint32 = file.atomic_uint32_at(other)
+        self._here = self._mine.load() & ~ASLEEP
+        self._there = self._other.load() & ~ASLEEP  # as last seen: looked at again only when that is not enough
+
+    def _follow(self) -> None:
+        """Returns when the other end has moved on: spins for a moment, then sleeps."""
+        for _ in range(SPINS):
+            seen = self._other.load() & ~ASLEEP
+            if seen != self._there:
+                break
+        else:
+            while (seen := self._other.fetch_or(ASLEEP) & ~ASLEEP) == self._there:
+                self._other.wait(seen | ASLEEP)
+        self._there = seen
+
+    def _advance(self, size: int) -> None:
+        """Makes ``size`` more bytes the other end's: what was read or written before happens before."""
+        self._here = (self._here + size) % 2**32
+        if self._mine.exchange(self._here) & ASLEEP:
+            self._mine.notify()
+
+    def _place(self, ahead: int) -> tuple[int, int]:
+        """Where in the file the byte ``ahead`` of here is, and how many there are from it to the turn."""
+        at = (self._here + ahead) % self.capacity
+        return DATA + at, self.capacity - at
+
+
+def _record_size(length: int) -> int:
+    return HEADER + length + 3 & -4
+
+
+class Sender(_End):
+    def __init__(self, file: File) -> None:
+        super().__init__(file, SENT, TAKEN)
+
+    def send(self, message: bytes) -> None:
+        """Sends it; waits while there is no room. ``ValueError`` if it would not fit in the empty ring."""
+        size = _record_size(len(message))
+        if size > self.capacity:
+            raise ValueError(f"a message of {len(message)} bytes does not fit in a ring of {self.capacity} bytes")
+        while size > self.capacity - (self._here - self._there) % 2**32:
+            self._follow()
+        self._file.write_uint32_at(len(message), self._place(0)[0])
+        at, straight = self._place(HEADER)
+        if len(message) <= straight:
+            self._file[at : at + len(message)] = message
+        else:
+            self._file[at : at + straight] = message[:straight]
+            self._file[DATA : DATA + len(message) - straight] = message[straight:]
+        self._advance(size)
+
+
+class Receiver(_End):
+    def __init__(self, file: File) -> None:
+        super().__init__(file, TAKEN, SENT)
+
+    def receive(self) -> bytes:
+        """The next message; waits while there is none."""
+        while self._here == self._there:
+            self._follow()
+        length = self._file.read_uint32_at(self._place(0)[0])
+        at, straight = self._place(HEADER)
+        if length <= straight:
+            message = self._file[at : at + length]
+        else:
+            message = self._file[at : at + straight] + self._file[DATA : DATA + length - straight]
+        self._advance(_record_size(length))
+        return message

@@ -1,0 +1,275 @@
+"""Descriptors, address space and limits: nothing leaks, and what runs out is named."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+from child import output
+
+PAGE = os.sysconf("SC_PAGESIZE")
+
+LINUX_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what is mapped")
+
+SETUP = """
+def descriptors():
+    return len(os.listdir("/dev/fd"))
+
+def status(name):
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name + ":"))
+
+def limit(name, value):
+    resource.setrlimit(name, (value, resource.getrlimit(name)[1]))
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"U" * 4 * PAGE)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("times", "use"),
+    [
+        pytest.param(70_000, "File(fd).unmap()", id="unmapped"),
+        pytest.param(20_000, "File(fd)", id="dropped"),
+        pytest.param(20_000, "File(fd, 0, PAGE).__setitem__(0, 7)", id="written and dropped"),
+        pytest.param(2_000, "m = File(fd); m.cycle = m", id="dropped in a cycle"),
+    ],
+)
+def test_mapping_again_and_again_leaks_nothing(path, times, use):
+    """More often than a process may have mappings (vm.max_map_count) or descriptors."""
+    code = f"""
+    limit(resource.RLIMIT_NOFILE, 1000)
+
+    def mappings():
+        if sys.platform != "linux":
+            return 0
+        with open("/proc/self/maps") as maps:
+            return sum(1 for line in maps)
+
+    class File(sharedmmap.File):
+        __slots__ = ("__dict__",)
+
+    fd = os.open(path, os.O_RDWR)
+    {use}
+    gc.collect()
+    before = mappings(), descriptors()
+    for _ in range({times}):
+        {use}
+    for _ in range(3):
+        gc.collect()
+    assert mappings() <= before[0] + 50, (mappings(), before)
+    assert descriptors() <= before[1] + 1, (descriptors(), before)
+    """
+    assert output(code, path, setup=SETUP) == ""
+
+
+@pytest.mark.parametrize(
+    "failure", ["File(fd, 0, 2**62)", "File(read_only)", "File(fd, 8 * PAGE)", "File(pipe, 0, 8)"]
+)
+def test_a_failed_mapping_keeps_no_descriptor(path, failure):
+    code = f"""
+    fd, read_only, pipe = os.open(path, os.O_RDWR), os.open(path, os.O_RDONLY), os.pipe()[0]
+    before = descriptors()
+    for _ in range(10):
+        try:
+            {failure}
+        except (OSError, ValueError):
+            print("refused")
+    assert descriptors() == before
+    """
+    assert output(code, path, setup=SETUP).split() == ["refused"] * 10
+
+
+def test_running_out_of_descriptors_names_the_limit_and_maps_nothing(path):
+    code = """
+    fd = os.open(path, os.O_RDWR)
+    limit(resource.RLIMIT_NOFILE, 20)
+    spare = []
+    try:
+        while True:
+            spare.append(os.dup(fd))
+    except OSError:
+        pass
+    try:
+        File(fd)
+    except OSError as error:
+        print(errno.errorcode[error.errno], error)
+    os.close(spare.pop())
+    assert File(fd)[0] == ord("U")
+    """
+    name, text = output(code, path, setup=SETUP).split(maxsplit=1)
+    assert name == "EMFILE"
+    assert "RLIMIT_NOFILE is 20" in text
+
+
+def test_descriptors_of_dropped_mappings_are_found_again_when_they_run_out(path):
+    code = """
+    class File(sharedmmap.File):
+        __slots__ = ("__dict__",)
+
+    gc.disable()
+    fd = os.open(path, os.O_RDWR)
+    limit(resource.RLIMIT_NOFILE, 20)
+    for _ in range(100):
+        m = File(fd)
+        m.cycle = m
+    """
+    assert output(code, path, setup=SETUP) == ""
+
+
+@LINUX_ONLY
+def test_without_a_descriptor_none_is_kept(path):
+    code = """
+    fd = os.open(path, os.O_RDWR)
+    limit(resource.RLIMIT_NOFILE, fd + 1)
+    m = File(fd, trackfd=False)
+    m[0] = 7
+    m.flush()
+    os.ftruncate(fd, 0)
+    try:
+        m[0]
+    except MappingFaultError as error:
+        print(errno.errorcode[error.errno])
+    """
+    assert output(code, path, setup=SETUP) == "EIO"
+
+
+@LINUX_ONLY
+@pytest.mark.parametrize("on_fault", [False, True])
+def test_locking_more_than_allowed_names_the_limit_and_locks_nothing(path, on_fault):
+    code = f"""
+    m = sharedmmap.open(path, "r+", length=1 << 20)
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (64 << 10, 64 << 10))
+    if os.getuid() == 0:
+        os.setuid(65534)  # root may lock as much as it likes
+    try:
+        m.lock(on_fault={on_fault})
+    except OSError as error:
+        print(error)
+    assert status("VmLck") == 0
+    m.lock(PAGE - 1, 2, on_fault={on_fault})
+    assert status("VmLck") == 2 * PAGE
+    m.unmap()
+    assert status("VmLck") == 0
+    """
+    assert f"RLIMIT_MEMLOCK is {64 << 10} bytes" in output(code, path, setup=SETUP)
+
+
+# ---- no memory for zero pages ----
+
+# Room for the interpreter, but not for private pages as large as the mapping.
+SHORT_OF_MEMORY = """
+m = sharedmmap.open(path, "r+", length=256 << 20)
+m[0] = 7
+limit(resource.RLIMIT_DATA, status("VmData") + (64 << 20))
+try:
+    mmap.mmap(-1, 256 << 20, mmap.MAP_PRIVATE)
+except OSError:
+    pass
+else:
+    raise SystemExit("RLIMIT_DATA has no effect")
+"""
+
+
+@LINUX_ONLY
+def test_a_fault_without_memory_for_private_pages_raises(path):
+    code = """
+    os.truncate(path, 0)
+    for at in 0, 1, 128 << 20:
+        for operation in lambda: m.write_uint64_at(7, at), lambda: m.read_uint64_at(at):
+            try:
+                operation()
+            except MappingFaultError as error:
+                print(errno.errorcode[error.errno])
+    os.truncate(path, 256 << 20)
+    m.restore()
+    m[-1] = 7
+    """
+    assert output(code, path, setup=SETUP + SHORT_OF_MEMORY).split() == ["ENXIO"] * 6
+
+
+@LINUX_ONLY
+def test_unmapping_without_memory_for_private_pages_releases_the_file(path):
+    code = """
+    m.unmap()
+    for operation in lambda: m[0], lambda: m.write_uint64_at(7, 0), m.flush:
+        try:
+            operation()
+        except UnmappedMemoryError:
+            print("unmapped")
+    with open("/proc/self/maps") as maps:
+        assert path not in maps.read()
+    """
+    assert output(code, path, setup=SETUP + SHORT_OF_MEMORY).split() == ["unmapped"] * 3
+
+
+# ---- a descriptor that somebody else closed ----
+
+# `ours` is the number of the duplicate, and other files have it and the numbers around it now.
+CLOSED_BEHIND_OUR_BACK = """
+before = set(os.listdir("/dev/fd"))
+with open(path, "r+b") as file:
+    m = File(file)
+    ours, = (fd for fd in range(3, 1000) if fd != file.fileno() and str(fd) not in before and is_open(fd))
+os.closerange(ours, ours + 1)
+others = []
+while ours not in others:
+    others.append(os.open(path + ".other", os.O_RDWR | os.O_CREAT))
+os.write(ours, b"other")
+"""
+
+IS_OPEN = """
+def is_open(fd):
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+"""
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["m.unmap()", "del m; gc.collect()", "m.unmap(); del m; gc.collect()", "File(others[0]).unmap(); m.close()"],
+)
+def test_a_descriptor_number_that_another_file_has_now_is_left_alone(path, end):
+    code = f"""
+    m[0] = 7
+    m.flush()
+    assert m[0] == 7 and m.accessible == 4 * PAGE
+    for refused in lambda: m.reserve(4 * PAGE), lambda: m.reserve(1):
+        try:
+            refused()
+        except OSError as error:
+            print(type(error).__name__)
+    {end}
+    assert all(map(is_open, others))
+    assert os.pread(ours, 100, 0) == b"other"
+    assert os.fstat(ours).st_size == 5
+    """
+    refusals = output(code, path, setup=SETUP + IS_OPEN + CLOSED_BEHIND_OUR_BACK).split()
+    assert refusals == ["UnsupportedOperation"] * 2
+    assert path.read_bytes() == b"\7" + b"U" * (4 * PAGE - 1)
+
+
+def test_a_fault_without_its_descriptor_raises_and_is_not_restored_from_another_file(path):
+    code = """
+    os.truncate(path, 0)
+    try:
+        m[0]
+    except MappingFaultError as error:
+        print(errno.errorcode[error.errno])
+    try:
+        m.restore()
+    except OSError as error:
+        print(type(error).__name__)
+    assert os.pread(ours, 100, 0) == b"other"
+    """
+    found = output(code, path, setup=SETUP + IS_OPEN + CLOSED_BEHIND_OUR_BACK).split()
+    assert found == ["EIO", "UnsupportedOperation"]

@@ -1,0 +1,140 @@
+"""The worked example: what goes into the ring comes out of it, between processes, in order and intact."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from child import output
+from hypothesis import given
+from hypothesis import strategies as st
+from ring import DATA, SENT, TAKEN, Receiver, Sender
+
+import sharedmmap
+
+ENDS = f"""
+import zlib
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from ring import Receiver, Sender
+m = sharedmmap.open(path)
+"""
+
+# A message is its number and a part of the text, and differs in length from its neighbours.
+SEND = """
+count, checksum, sender, text = int(args[0]), 0, Sender(m), bytes(range(256))
+for number in range(count):
+    message = number.to_bytes(4, "little") + text[: number % 101]
+    checksum = zlib.crc32(message, checksum)
+    sender.send(message)
+print(checksum)
+"""
+RECEIVE = """
+count, checksum, receiver = int(args[0]), 0, Receiver(m)
+for number in range(count):
+    message = receiver.receive()
+    assert message[:4] == number.to_bytes(4, "little"), (number, message)
+    checksum = zlib.crc32(message, checksum)
+print(checksum)
+"""
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("ring") / "file"
+
+
+@pytest.fixture
+def ends(path):
+    """A sender and a receiver over a ring of 64 bytes."""
+    with sharedmmap.open(path, "w+", length=DATA + 64) as m:
+        yield Sender(m), Receiver(m)
+
+
+@pytest.mark.parametrize(
+    ("count", "capacity"), [(1_000_000, 2**16), (50_000, 2**7)], ids=["a million", "waiting all the time"]
+)
+def test_messages_arrive_intact_and_in_order(path, count, capacity):
+    sharedmmap.open(path, "w+", length=DATA + capacity).close()
+    with ThreadPoolExecutor() as pool:
+        sent, received = pool.map(lambda code: output(code, path, count, setup=ENDS), [SEND, RECEIVE])
+    assert received == sent
+
+
+@given(
+    start=st.integers(0, 2**30 - 1).map(lambda words: 4 * words),
+    steps=st.lists(st.binary(max_size=60) | st.none()),
+)
+def test_it_is_a_queue_wherever_the_positions_are(path, start, steps):
+    """Records go around the end, and positions around 2**32; None stands for a message to be received."""
+    with sharedmmap.open(path, "w+", length=DATA + 64) as m:
+        m.write_uint32_at(start, SENT)
+        m.write_uint32_at(start, TAKEN)
+        sender, receiver = Sender(m), Receiver(m)
+        underway: deque[bytes] = deque()
+
+        def receive():
+            assert receiver.receive() == underway.popleft()
+
+        for message in steps:
+            if message is not None:
+                while sum(4 + -(-len(other) // 4) * 4 for other in (*underway, message)) > 64:
+                    receive()
+                sender.send(message)
+                underway.append(message)
+            elif underway:
+                receive()
+        while underway:
+            receive()
+
+
+def test_a_message_may_be_empty_and_may_fill_the_ring(ends):
+    sender, receiver = ends
+    for message in b"", bytes(range(60)), b"", b"x":
+        sender.send(message)
+        assert receiver.receive() == message
+
+
+def test_a_message_that_can_never_fit_is_refused(ends):
+    sender, receiver = ends
+    with pytest.raises(ValueError, match="61 bytes does not fit in a ring of 64"):
+        sender.send(bytes(61))
+    sender.send(b"next")
+    assert receiver.receive() == b"next"
+
+
+def test_new_ends_go_on_where_the_old_ones_were(path, ends):
+    sender, receiver = ends
+    for message in b"first", b"second", b"third":
+        sender.send(message)
+    assert receiver.receive() == b"first"
+    with sharedmmap.open(path) as m:
+        Sender(m).send(b"fourth")
+        again = Receiver(m)
+        assert [again.receive() for _ in range(3)] == [b"second", b"third", b"fourth"]
+
+
+def test_a_file_that_is_too_small_for_a_ring_is_refused(path):
+    with sharedmmap.open(path, "w+", length=DATA) as m, pytest.raises(ValueError, match="at least"):
+        Sender(m)
+
+
+@pytest.mark.parametrize(
+    "blocks", ["Receiver(m).receive()", "[Sender(m).send(bytes(60)) for _ in range(2)]"], ids=["empty", "full"]
+)
+def test_unmapping_ends_the_wait_for_the_other_end(path, blocks):
+    code = f"""
+    def unmap_once_there_is_a_sleeper():
+        while not any(m.atomic_uint32_at(position).notify() for position in (0, 64)):
+            pass
+        m.unmap()
+
+    threading.Thread(target=unmap_once_there_is_a_sleeper).start()
+    try:
+        {blocks}
+    except UnmappedMemoryError:
+        print("ended")
+    """
+    sharedmmap.open(path, "w+", length=DATA + 64).close()
+    assert output(code, path, setup=ENDS) == "ended"

@@ -1,0 +1,211 @@
+"""The SIGBUS handler: it takes the faults that are ours, and every other goes its usual way."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from child import output, run
+
+SETUP = """
+calls = []
+
+def handler(number, frame):
+    calls.append(number)
+
+def mapped():
+    with open(path, "wb") as file:
+        file.write(bytes(PAGE))
+    return sharedmmap.open(path)
+
+def fault_of_ours(m):
+    os.truncate(path, 0)
+    try:
+        return m[0]
+    except MappingFaultError as error:
+        return errno.errorcode[error.errno]
+
+def foreign_fault():
+    with open(path + ".foreign", "w+b") as file:
+        file.truncate(PAGE)
+        foreign = mmap.mmap(file.fileno(), PAGE)
+        file.truncate(0)
+    return foreign[0]
+"""
+
+BUS_ERROR = "Fatal Python error: Bus error"
+
+ENABLED = {
+    "before": "faulthandler.enable(); m = mapped()",
+    "after": "m = mapped(); faulthandler.enable()",
+    "after a fault": "m = mapped(); fault_of_ours(mapped()); faulthandler.enable()",
+    "between": "m = mapped(); faulthandler.enable(); mapped()",
+    "twice": "faulthandler.enable(); mapped(); faulthandler.disable(); faulthandler.enable(); m = mapped()",
+}
+SIGNALLED = {
+    "before": "signal.signal(signal.SIGBUS, handler); m = mapped()",
+    "between": "m = mapped(); signal.signal(signal.SIGBUS, handler); mapped()",
+    "twice": "mapped(); signal.signal(signal.SIGBUS, handler); m = mapped();"
+    "signal.signal(signal.SIGBUS, handler); mapped()",
+}
+CAUSES = {
+    "fault": "foreign_fault()",
+    "kill": "os.kill(os.getpid(), signal.SIGBUS)",
+    "raise": "signal.raise_signal(signal.SIGBUS)",
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "file"
+
+
+@pytest.mark.parametrize("cause", CAUSES.values(), ids=CAUSES)
+@pytest.mark.parametrize("mapping", ["m = mapped()", "mapped().unmap()", "fault_of_ours(mapped())"])
+def test_a_sigbus_that_is_not_ours_kills_the_process(path, mapping, cause):
+    child = run(f"{mapping}\n{cause}", path, setup=SETUP)
+    assert (child.returncode, child.stdout, child.stderr) == (-signal.SIGBUS, "", "")
+
+
+def test_a_fault_behind_our_mapping_is_not_ours(path):
+    """A foreign mapping at the very addresses that ours had."""
+    code = """
+    with open(path, "wb") as file:
+        file.write(bytes(PAGE))
+    m = sharedmmap.open(path)
+    del m
+    gc.collect()
+    foreign_fault()
+    """
+    assert run(code, path, setup=SETUP).returncode == -signal.SIGBUS
+
+
+def test_an_ignored_sigbus_stays_ignored(path):
+    code = """
+    signal.signal(signal.SIGBUS, signal.SIG_IGN)
+    m = mapped()
+    os.kill(os.getpid(), signal.SIGBUS)
+    print(fault_of_ours(m))
+    """
+    assert output(code, path, setup=SETUP) == "ENXIO"
+
+
+def test_ignoring_sigbus_does_not_hang_a_foreign_fault(path):
+    code = """
+    signal.signal(signal.SIGBUS, signal.SIG_IGN)
+    m = mapped()
+    foreign_fault()
+    """
+    assert run(code, path, setup=SETUP).returncode == -signal.SIGBUS
+
+
+# ---- faulthandler ----
+
+
+@pytest.mark.parametrize("cause", CAUSES.values(), ids=CAUSES)
+@pytest.mark.parametrize("enabled", ENABLED.values(), ids=ENABLED)
+def test_faulthandler_reports_a_sigbus_that_is_not_ours_and_the_process_dies(path, enabled, cause):
+    child = run(f"{enabled}\n{cause}", path, setup=SETUP)
+    assert child.returncode == -signal.SIGBUS
+    assert child.stderr.count(BUS_ERROR) == 1
+
+
+@pytest.mark.parametrize("enabled", ENABLED.values(), ids=ENABLED)
+def test_faulthandler_does_not_disturb_a_fault_of_ours(path, enabled):
+    """Enabled last, it reports ours too; but the fault still raises, each time."""
+    code = f"""
+    {enabled}
+    for _ in range(3):
+        print(fault_of_ours(m))
+        with open(path, "wb") as file:
+            file.truncate(PAGE)
+        m.restore()
+    """
+    child = run(code, path, setup=SETUP)
+    assert (child.returncode, child.stdout.split()) == (0, ["ENXIO"] * 3)
+    assert child.stderr.count(BUS_ERROR) == enabled.endswith("faulthandler.enable()")
+
+
+# ---- a handler in Python ----
+
+
+@pytest.mark.parametrize("signalled", SIGNALLED.values(), ids=SIGNALLED)
+@pytest.mark.parametrize("cause", ["kill", "raise"])
+def test_a_python_handler_receives_a_sigbus_that_was_sent(path, signalled, cause):
+    code = f"{signalled}\n{CAUSES[cause]}\n{CAUSES[cause]}\nprint(*calls)"
+    assert output(code, path, setup=SETUP).split() == [str(int(signal.SIGBUS))] * 2
+
+
+@pytest.mark.parametrize("signalled", SIGNALLED.values(), ids=SIGNALLED)
+def test_a_python_handler_does_not_see_a_fault_of_ours(path, signalled):
+    code = f"{signalled}\nprint(fault_of_ours(m), *calls)"
+    assert output(code, path, setup=SETUP) == "ENXIO"
+
+
+@pytest.mark.parametrize("signalled", SIGNALLED.values(), ids=SIGNALLED)
+def test_a_python_handler_does_not_make_a_foreign_fault_loop(path, signalled):
+    assert run(f"{signalled}\nforeign_fault()", path, setup=SETUP, timeout=20).returncode == -signal.SIGBUS
+
+
+# ---- chains and cycles ----
+
+CHAINED = """
+from itertools import product
+
+STEPS = {
+    "map": mapped,
+    "enable": faulthandler.enable,
+    "disable": faulthandler.disable,
+    "signal": lambda: signal.signal(signal.SIGBUS, handler),
+}
+
+def status_of(steps, end):
+    # of a process that takes these steps in this order; 0 where `end` returns the name of the fault
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        kept = [STEPS[step]() for step in steps]
+        os._exit(end() != "ENXIO")
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+def all_orders(end, expected):
+    for length in 1, 2, 3:
+        for steps in product(STEPS, repeat=length):
+            # faulthandler over a Python handler loops at a fault without us, too
+            if "signal enable" in " ".join(step for step in steps if step != "disable"):
+                continue
+            status = status_of((*steps, "map"), end)
+            if status != expected:
+                print(*steps, status)
+"""
+
+
+def test_a_fault_of_ours_raises_whatever_order_handlers_were_installed_in(path):
+    code = "all_orders(lambda: fault_of_ours(mapped()), 0)"
+    assert output(code, path, setup=SETUP + CHAINED) == ""
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_foreign_fault_kills_whatever_order_handlers_were_installed_in(path, times):
+    """Handlers that keep each other as their previous form cycles; they end in death, not in a hang."""
+    code = f"""
+    def end():
+        for _ in range({times - 1}):
+            fault_of_ours(mapped())
+        foreign_fault()
+
+    all_orders(end, -signal.SIGBUS)
+    """
+    assert output(code, path, setup=SETUP + CHAINED) == ""
+
+
+def test_a_new_mapping_puts_the_handler_in_front_again_for_the_old_ones_too(path):
+    code = """
+    kept = [mapped()]
+    signal.signal(signal.SIGBUS, signal.SIG_DFL)
+    kept.append(mapped())
+    print(fault_of_ours(kept[1]))
+    print(fault_of_ours(kept[0]))
+    """
+    assert output(code, path, setup=SETUP).split() == ["ENXIO", "ENXIO"]

@@ -1,0 +1,217 @@
+"""Threads that use, unmap and restore one mapping: late accesses raise, and what was written is in the file."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from child import output
+
+SETUP = """
+sys.setswitchinterval(1e-6)
+BLOCK = 4 << 20
+
+def end_the_process(failure):
+    sys.__excepthook__(*failure[:3])
+    sys.stderr.flush()
+    os._exit(1)
+
+threading.excepthook = end_the_process  # so that nobody waits for a thread that failed
+
+def read_into(m, dest, at):
+    assert m.read_at(dest, at) == len(dest)
+    return bytes(dest)
+
+# Each with an area of the file: its size, a reader that gives its bytes, and a writer.
+AREAS = {
+    "ints": (
+        8,
+        lambda m, at: m.read_uint64_at(at).to_bytes(8, "little"),
+        lambda m, block, at: m.write_uint64_at(int.from_bytes(block, "little"), at),
+    ),
+    "slices": (1001, lambda m, at: m[at : at + 1001], lambda m, b, at: m.__setitem__(slice(at, at + 1001), b)),
+    "blocks": (BLOCK, lambda m, at: read_into(m, bytearray(BLOCK), at), lambda m, b, at: m.write_at(b, at)),
+    "strings": (
+        1001,
+        lambda m, at: m.read_string_at(at, 1001, encoding="latin-1").encode("latin-1"),
+        lambda m, b, at: m.write_string_at(b.decode("latin-1"), at, encoding="latin-1"),
+    ),
+    "block slices": (BLOCK, lambda m, at: m[at : at + BLOCK], lambda m, b, at: m.write_at(bytearray(b), at)),
+}
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "file"
+
+
+@pytest.mark.parametrize(
+    "areas", [["ints", "slices", "blocks", "block slices"], ["ints", "ints", "slices", "strings"]], ids="+".join
+)
+def test_unmapping_under_threads_raises_and_the_file_holds_what_was_written(path, areas):
+    """Each thread counts up the byte that its area repeats.
+
+    It may find the byte it wrote last and, after an interrupted write, the one it tried to.
+    """
+    code = """
+    from queue import SimpleQueue
+
+    def count(mappings, at, size, read, write):
+        last = tried = 1
+        for m in iter(mappings.get, None):
+            rounds = 0
+            try:
+                while True:
+                    found = read(m, at)
+                    assert found.count(last) + (tried != last) * found.count(tried) == len(found) == size
+                    tried = last % 255 + 1
+                    write(m, bytes([tried]) * size, at)
+                    last = tried
+                    rounds += 1
+                    if rounds == 1:
+                        ready.release()
+            except UnmappedMemoryError:
+                assert m.closed
+        ends[at] = size, {last, tried}
+
+    ready = threading.Semaphore(0)
+    ends, workers, queues, at = {}, [], [], 0
+    for name in args:
+        queues.append(SimpleQueue())
+        workers.append(threading.Thread(target=count, args=(queues[-1], at, *AREAS[name])))
+        at += AREAS[name][0] + PAGE + 7 & ~7
+    with open(path, "wb") as file:
+        file.write(b"\\1" * at)
+    for worker in workers:
+        worker.start()
+    for _ in range(200):
+        m = sharedmmap.open(path)
+        for queue in queues:
+            queue.put(m)
+        for _ in workers:
+            ready.acquire()
+        m.unmap()
+    for queue, worker in zip(queues, workers):
+        queue.put(None)
+        worker.join()
+
+    with open(path, "rb") as file:
+        found = bytearray(file.read())
+    for at, (size, possible) in ends.items():
+        assert set(found[at : at + size]) <= possible
+        found[at : at + size] = b"\\1" * size
+    assert found.count(1) == len(found)  # nobody wrote anywhere else
+    """
+    assert output(code, path, *areas, setup=SETUP) == ""
+
+
+def test_of_threads_that_unmap_at_once_one_succeeds(path):
+    code = """
+    with open(path, "wb") as file:
+        file.write(bytes(PAGE))
+
+    def unmap():
+        for m in mappings:
+            start.wait()
+            try:
+                m.unmap()
+                unmapped.append(m)
+            except UnmappedMemoryError:
+                pass
+
+    unmapped = []
+    mappings = [sharedmmap.open(path) for _ in range(200)]
+    start = threading.Barrier(4)
+    threads = [threading.Thread(target=unmap) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert unmapped == mappings
+    """
+    assert output(code, path, setup=SETUP) == ""
+
+
+@pytest.mark.parametrize("how", ["unmap", "close"])
+def test_unmapping_during_a_restore_leaves_nothing_mapped(path, how):
+    """Mapping is what a restore does, so its audit event is a moment in the middle."""
+    code = f"""
+    m = sharedmmap.open(path, "w+", length=PAGE)
+    os.truncate(path, 0)
+    try:
+        m[0]
+    except MappingFaultError:
+        print("faulted")
+    descriptors = len(os.listdir("/dev/fd"))
+
+    def unmap(event, _):
+        if event == "sharedmmap.File":
+            thread = threading.Thread(target=m.{how})
+            thread.start()
+            thread.join()
+
+    sys.addaudithook(unmap)
+    try:
+        m.restore()
+    except UnmappedMemoryError:
+        print(m.closed, len(os.listdir("/dev/fd")) - descriptors)
+    if sys.platform == "linux":
+        with open("/proc/self/maps") as maps:
+            assert path not in maps.read()
+    """
+    assert output(code, path, setup=SETUP).split() == ["faulted", "True", "-1"]
+
+
+def test_unmapping_releases_the_file_while_a_thread_still_holds_the_mapping(path):
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells what is mapped")
+    code = """
+    def is_mapped():
+        with open("/proc/self/maps") as maps:
+            return path in maps.read()
+
+    m = sharedmmap.open(path, "w+", length=PAGE)
+    m[0] = 7
+    held = m._region
+    print(is_mapped())
+    m.unmap()
+    print(is_mapped())
+    """
+    assert output(code, path, setup=SETUP).split() == ["True", "False"]
+
+
+@pytest.mark.parametrize("run_number", range(5))
+def test_the_interpreter_ends_well_under_daemon_threads(path, run_number):
+    code = """
+    import itertools
+
+    with open(path, "wb") as file:
+        file.write(bytes(BLOCK))
+    m = sharedmmap.open(path)
+
+    def use(operation):
+        for number in itertools.count():
+            operation()
+            if number == 2:
+                ready.release()
+
+    def map_and_unmap():
+        with sharedmmap.open(path) as mapped:
+            mapped.write_uint64_at(7, 8)
+
+    ready = threading.Semaphore(0)
+    block = bytes(BLOCK)
+    operations = [
+        lambda: m.write_at(block, 0),
+        lambda: m.read_at(bytearray(BLOCK), 0),
+        lambda: m[:],
+        lambda: (m.write_uint64_at(7, 8), m.flush(Sync.ASYNC)),
+        map_and_unmap,
+    ]
+    for operation in operations:
+        threading.Thread(target=use, args=(operation,), daemon=True).start()
+    for _ in operations:
+        ready.acquire()
+    """
+    assert output(code, path, setup=SETUP) == ""

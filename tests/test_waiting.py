@@ -1,0 +1,214 @@
+"""``AtomicUint32.wait`` and ``notify``: who sleeps is woken, and whatever else happens ends the sleep too."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from child import output
+
+import sharedmmap
+
+# Elsewhere a waiter looks at the value from time to time, and nobody knows of it.
+FUTEX = pytest.mark.skipif(sys.platform != "linux", reason="waiters are counted where there is a futex")
+
+WORD = """
+m = sharedmmap.open(path)
+word = m.atomic_uint32_at(0)
+
+def once_asleep(then):
+    "Calls it in another thread, as soon as one thread has been found asleep."
+    def watch():
+        while not word.notify():
+            pass
+        then()
+    threading.Thread(target=watch).start()
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "file"
+
+
+@pytest.fixture
+def word(path):
+    with sharedmmap.open(path, "w+", length=64) as m:
+        yield m.atomic_uint32_at(0)
+
+
+@FUTEX
+def test_notify_wakes_a_waiter_in_another_process(path, word):
+    with ThreadPoolExecutor() as pool:
+        waiter = pool.submit(output, "print(word.wait(0, 100))", path, setup=WORD)
+        while not word.notify():
+            assert not waiter.done(), waiter.result()
+        assert waiter.result() == "True"
+    assert word.load() == 0
+
+
+def test_a_changed_value_ends_a_wait_in_another_process(path, word):
+    code = """
+    m.atomic_uint32_at(4).store(1)
+    print(word.wait(0, 100), word.load())
+    """
+    with ThreadPoolExecutor() as pool:
+        waiter = pool.submit(output, code, path, setup=WORD)
+        with sharedmmap.open(path) as m:
+            assert m.atomic_uint32_at(4).wait(0, 100)
+        word.store(5)
+        word.notify()
+        assert waiter.result() == "True 5"
+
+
+@FUTEX
+def test_notify_wakes_so_many_and_counts_them(word):
+    woken = 0
+    with ThreadPoolExecutor() as pool:
+        waiters = [pool.submit(word.wait, 0, 100) for _ in range(5)]
+        while woken < 5:
+            now = word.notify(2)
+            assert now <= 2
+            woken += now
+        assert [waiter.result() for waiter in waiters] == [True] * 5
+    assert woken == 5
+
+
+@FUTEX
+def test_notify_wakes_the_waiters_of_its_own_word_only(path, word):
+    with sharedmmap.open(path) as m, ThreadPoolExecutor() as pool:
+        beside = m.atomic_uint32_at(4)
+        waiter = pool.submit(word.wait, 0, 100)
+        for _ in range(10_000):
+            assert beside.notify() == 0
+        while not word.notify():
+            pass
+        assert waiter.result()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2**31, 2**80])
+def test_notify_without_a_waiter_wakes_none(word, count):
+    assert word.notify(count) == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "error"), [(-1, ValueError), (1.0, TypeError), ("1", TypeError), (None, TypeError)]
+)
+def test_notify_refuses_what_is_no_count(word, count, error):
+    with pytest.raises(error):
+        word.notify(count)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 0.001, 0.03, 0.12])
+def test_it_times_out_and_not_before_the_time(word, timeout):
+    start = time.monotonic()
+    assert word.wait(0, timeout) is False
+    assert time.monotonic() - start >= timeout
+
+
+@pytest.mark.parametrize("timeout", [None, math.inf, 1e300, 100, 0, -1])
+@pytest.mark.parametrize(("value", "expected"), [(1, 0), (0, 1), (2**32 - 1, 2**31), (2**31, 2**32 - 1)])
+def test_it_returns_at_once_where_the_value_differs(word, value, expected, timeout):
+    word.store(value)
+    assert word.wait(expected, timeout) is True
+
+
+def test_it_waits_while_the_highest_bit_is_set_too(word):
+    word.store(2**32 - 1)
+    assert word.wait(2**32 - 1, 0.001) is False
+
+
+@pytest.mark.parametrize("expected", [-1, 2**32, 2**64])
+def test_an_expected_value_out_of_range_is_refused(word, expected):
+    with pytest.raises(OverflowError):
+        word.wait(expected, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [((0.0, 0), TypeError), (("0", 0), TypeError), ((0, "0"), TypeError), ((0, math.nan), ValueError)],
+)
+def test_what_is_no_value_or_no_time_is_refused(word, arguments, error):
+    with pytest.raises(error):
+        word.wait(*arguments)
+
+
+@FUTEX
+@pytest.mark.parametrize("timeout", ["None", "100"])
+def test_ctrl_c_ends_a_wait(path, word, timeout):
+    code = f"""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    once_asleep(lambda: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        while word.wait(0, {timeout}):
+            pass
+    except KeyboardInterrupt:
+        print("interrupted")
+    """
+    assert output(code, path, setup=WORD) == "interrupted"
+
+
+@FUTEX
+def test_signal_handlers_run_during_a_wait_which_goes_on_afterwards(path, word):
+    code = """
+    handled = []
+    signal.signal(signal.SIGUSR1, lambda *_: handled.append(word.load()))
+    once_asleep(lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    assert word.wait(0)
+    while not handled:
+        assert not word.wait(0, 0.1)
+    print(handled)
+    """
+    assert output(code, path, setup=WORD) == "[0]"
+
+
+@FUTEX
+@pytest.mark.parametrize("timeout", ["None", "100"])
+@pytest.mark.parametrize("end", ["m.unmap()", "m.close()"])
+def test_unmapping_in_another_thread_ends_a_wait(path, word, end, timeout):
+    code = f"""
+    once_asleep(lambda: {end})
+    try:
+        while word.wait(0, {timeout}):
+            pass
+    except UnmappedMemoryError:
+        print("unmapped")
+    """
+    assert output(code, path, setup=WORD) == "unmapped"
+
+
+@FUTEX
+def test_a_file_that_is_cut_short_ends_a_wait(path, word):
+    code = """
+    once_asleep(lambda: os.truncate(path, 0))
+    try:
+        while word.wait(0):
+            pass
+    except MappingFaultError as error:
+        print(error.offset)
+    """
+    assert output(code, path, setup=WORD) == "0"
+
+
+PLAY = """
+import itertools
+m = sharedmmap.open(path)
+ball = m.atomic_uint32_at(0)
+player = int(args[0])
+for turn in range(player, 200_000, 2):
+    while (seen := ball.load()) != turn:
+        assert ball.wait(seen, 100), f"no wake-up in turn {turn}"
+    ball.store(turn + 1)
+    ball.notify()
+print(ball.load() >= turn)
+"""
+
+
+@FUTEX
+def test_100_000_ping_pongs_between_two_processes_miss_no_wake_up(path, word):
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(lambda player: output(PLAY, path, player), range(2))) == ["True", "True"]
+    assert word.load() == 200_000
