@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from array import array
+from contextlib import suppress
 from functools import lru_cache
 from operator import index
 from struct import Struct
@@ -139,8 +140,9 @@ class File:
         region = self._region
         region.check_mapped()
         if region.state[0] == lib.LIVE:
-            region.c.peak = region.refresh()
-            return
+            with suppress(MappingFaultError):  # one that happens just now
+                region.c.peak = region.refresh()
+                return
         with region.descriptor("restore") as fd:
             fresh = Region(fd, self._offset, self._length, self._is_writable, True)
         fresh.c.dirty = self._is_writable
@@ -259,6 +261,8 @@ class File:
 
         Where not all of it fits, as many whole characters as do.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"a str is needed, not {type(text).__name__}")
         encoded = text.encode(encoding, errors)
         region = self._region
         offset = as_index(offset)
@@ -479,7 +483,7 @@ class File:
         self._region.move(dest, src, self._count(src, count))
 
     def _count(self, offset: int, length: SupportsIndex | None) -> int:
-        length = self._length - offset if length is None else as_index(length)
+        length = max(0, self._length - offset) if length is None else as_index(length)
         if length < 0:
             raise ValueError(f"length {length} is negative")
         return length
@@ -578,6 +582,7 @@ class File:
         start, size = region.pages(offset, length)
         if size and lib.madvise(start, size, advice):
             raise os_error(ffi.errno, "madvise")
+        region.check()
 
     def lock(
         self, offset: SupportsIndex = 0, length: SupportsIndex | None = None, *, on_fault: bool = False
@@ -609,6 +614,7 @@ class File:
         start, size = region.pages(offset, length)
         if size and lib.munlock(start, size):
             raise os_error(ffi.errno, "munlock")
+        region.check()
 
     def residency(self, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> bytes:
         """One byte for each page that the range touches: 1 if it is in memory, else 0; see mincore(2)."""

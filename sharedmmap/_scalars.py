@@ -69,7 +69,7 @@ class Row(NamedTuple):
 
     def write_slowly(self, region: Region, value: Any, offset: SupportsIndex) -> None:
         if self.is_float:
-            if self.size == 4 and math.isfinite(value) and abs(value) >= _OVERFLOWS_FLOAT32:
+            if self.size == 4 and math.isfinite(value) and math.fabs(value) >= _OVERFLOWS_FLOAT32:
                 raise OverflowError(f"{value!r} is too large for {self.name}")
         else:
             value = as_index(value)

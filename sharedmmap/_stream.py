@@ -75,7 +75,8 @@ class Stream(io.RawIOBase):
         region = self._open_region()
         start = self._start + self._position
         left = max(0, self._end() - self._position)
-        wanted = left if size is None or size < 0 else min(as_index(size), left)
+        asked = -1 if size is None else as_index(size)
+        wanted = left if asked < 0 else min(asked, left)
         found = region.read(start, wanted) if wanted else b""
         self._position += len(found)
         return found
@@ -87,6 +88,8 @@ class Stream(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         """Reads into ``buffer``, as much as it holds and is left; returns the bytes read, 0 at the end."""
         with memoryview(buffer) as view:
+            if view.readonly or not view.c_contiguous:
+                raise TypeError("a writable C-contiguous buffer is needed")
             found = self.read(view.nbytes)
             if found:
                 view.cast("B")[: len(found)] = found

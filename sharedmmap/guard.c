@@ -146,25 +146,6 @@ static bool goes_in_circles(uintptr_t address)
     return false;
 }
 
-/* Whether what was interrupted ran on the alternate stack, so was a handler: one put in front of ours, that has
- * stepped aside and raised the signal anew (faulthandler does so). Let it return: the fault happens again, and
- * comes to us with its address. */
-static bool raised_by_a_handler(const ucontext_t *context)
-{
-#if defined(__linux__) && defined(__x86_64__)
-    const uintptr_t stack = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
-#elif defined(__linux__) && defined(__aarch64__)
-    const uintptr_t stack = (uintptr_t)context->uc_mcontext.sp;
-#elif defined(__APPLE__) && defined(__x86_64__)
-    const uintptr_t stack = (uintptr_t)context->uc_mcontext->__ss.__rsp;
-#elif defined(__APPLE__) && defined(__aarch64__)
-    const uintptr_t stack = (uintptr_t)__darwin_arm_thread_state64_get_sp(context->uc_mcontext->__ss);
-#else
-    const uintptr_t stack = 0;
-#endif
-    return stack - (uintptr_t)context->uc_stack.ss_sp < context->uc_stack.ss_size;
-}
-
 static void hand_on(int number, siginfo_t *info, void *context)
 {
     const struct sigaction *next = atomic_load(&previous);
@@ -176,8 +157,6 @@ static void hand_on(int number, siginfo_t *info, void *context)
         die(fault);
         return;
     }
-    if (!fault && raised_by_a_handler(context))
-        return;
     if (!(next->sa_flags & SA_SIGINFO) && next->sa_handler == SIG_IGN && !fault)
         return;
     if ((!(next->sa_flags & SA_SIGINFO) && (next->sa_handler == SIG_DFL || next->sa_handler == SIG_IGN)) ||
@@ -193,10 +172,37 @@ static void hand_on(int number, siginfo_t *info, void *context)
     atomic_store(&handing_on, outer);
 }
 
+/* The address of the last fault of this thread that ended in a signal, or 0. */
+static uintptr_t last_fault(const ucontext_t *context)
+{
+#if defined(__linux__) && defined(__x86_64__)
+    return (uintptr_t)context->uc_mcontext.gregs[REG_CR2];
+#elif defined(__linux__) && defined(__aarch64__)
+    return (uintptr_t)context->uc_mcontext.fault_address;
+#elif defined(__APPLE__) && defined(__x86_64__)
+    return (uintptr_t)context->uc_mcontext->__es.__faultvaddr;
+#elif defined(__APPLE__) && defined(__aarch64__)
+    return (uintptr_t)context->uc_mcontext->__es.__far;
+#else
+    (void)context;
+    return 0;
+#endif
+}
+
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
     const int saved = errno;
-    if (info->si_code <= 0 || !supply((uintptr_t)info->si_addr))
+    bool ours;
+    if (info->si_code > 0) {
+        ours = supply((uintptr_t)info->si_addr);
+    } else {
+        /* Sent, not a fault. But a handler put in front of ours that steps aside and raises the signal anew
+         * (faulthandler does so) hides a fault of ours. A LIVE region tells: that fault has not been seen. */
+        const uintptr_t address = last_fault(context);
+        struct region *region = find_region(address);
+        ours = region != NULL && atomic_load(&region->state) == LIVE && supply(address);
+    }
+    if (!ours)
         hand_on(number, info, context);
     errno = saved;
 }

@@ -17,7 +17,7 @@ struct word {
 /* The address, if the word is within the limit now. */
 static inline void *reach(struct word *word, _Atomic int64_t *limit, int64_t size)
 {
-    if (holds(limit, word->offset, size))
+    if (!atomic_load(&word->lost) && holds(limit, word->offset, size))
         return word->region->base + word->offset;
     if (limit == &word->region->limit || word->region->writable)
         atomic_store(&word->lost, 1);

@@ -262,9 +262,10 @@ def test_only_whole_characters_are_written(m, text, room, encoding):
     start = len(m) - room
     m[start:] = b"#" * room
     count = m.write_string_at(text, start, encoding=encoding, errors=errors)
-    prefixes = [text[:n].encode(encoding, errors) if n else b"" for n in range(len(text) + 1)]
-    assert count == max(len(prefix) for prefix in prefixes if len(prefix) <= room)
-    assert m[start:] == max((p for p in prefixes if len(p) <= room), key=len).ljust(room, b"#")
+    prefixes = [b""] + [text[:n].encode(encoding, errors) for n in range(min(1, len(text)), len(text) + 1)]
+    longest = max((prefix for prefix in prefixes if len(prefix) <= room), key=len)
+    assert count == len(longest)
+    assert m[start:] == longest.ljust(room, b"#")
 
 
 def test_the_error_handler_is_used_both_ways(m):

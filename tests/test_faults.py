@@ -557,6 +557,30 @@ def test_what_threads_reported_as_written_is_in_the_file_whoever_faults_and_rest
     assert output(code, small_disk) == "True True"
 
 
+def test_a_fault_in_the_middle_of_a_restore_is_restored_too(path):
+    """The restore has found the mapping live, and asks how long the file is."""
+    code = """
+    from sharedmmap._region import Region
+
+    refresh = Region.refresh
+
+    def fault_first(region):
+        Region.refresh = refresh
+        os.truncate(path, 0)
+        try:
+            m[0]
+        except MappingFaultError:
+            os.truncate(path, 4 * PAGE)
+        return refresh(region)
+
+    Region.refresh = fault_first
+    m.restore()
+    m[0] = 7
+    print(m[0])
+    """
+    assert output(code, path, setup=MAPPED) == "7"
+
+
 # ---- no silent loss: flushes ----
 
 

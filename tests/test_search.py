@@ -70,7 +70,7 @@ AB = st.binary().map(lambda drawn: bytes(b"ab"[byte & 1] for byte in drawn))
 EDGE = st.none() | st.integers(-400, 400) | st.integers()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.binary(max_size=300) | AB, st.data())
 def test_any_search_agrees_with_bytes(content, data):
     piece = st.builds(lambda i, n: content[i : i + n], st.integers(0, len(content)), st.integers(0, len(content)))
@@ -81,7 +81,7 @@ def test_any_search_agrees_with_bytes(content, data):
             assert_agrees(m, content, sub, data.draw(EDGE), data.draw(EDGE))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     unit=st.binary(min_size=1, max_size=5),
     size=st.integers(0, 3 * WINDOW) | st.integers(MIB - 3, MIB + 3),
@@ -225,7 +225,7 @@ def test_fill_takes_a_byte(m, byte):
 # ---- move ----
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.integers(0, 64), st.integers(0, 64), st.integers(0, 64))
 def test_any_move_goes_as_in_a_bytearray(dest, src, count):
     expected = bytearray(range(64))

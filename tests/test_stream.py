@@ -50,6 +50,14 @@ def small(tmp_path):
 # ---- a raw file, as io.FileIO is one ----
 
 
+class Index:
+    def __init__(self, value):
+        self.value = value
+
+    def __index__(self):
+        return self.value
+
+
 def filled(f, buffer):
     return f.readinto(buffer), bytes(buffer), f.tell()
 
@@ -67,6 +75,8 @@ SCRIPTS = {
     "read all": lambda f: [f.readall(), f.readall(), f.tell()],
     "read with no size": lambda f: [f.seek(6), f.read(), f.seek(3), f.read(-1), f.seek(9), f.read(None)],
     "read negative": lambda f: f.read(-7),
+    "read with an index": lambda f: f.read(Index(5)),
+    "seek with an index": lambda f: [f.seek(Index(5)), f.read(3)],
     "read with a float": lambda f: f.read(2.0),
     "read with a str": lambda f: f.read("2"),
     "readline": lambda f: [f.readline(), f.readline(3), f.readline(0), f.readline(None), f.readline(), f.tell()],
@@ -203,7 +213,7 @@ def take(f, name, *args):
         return "refused", f.tell()
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(STEPS, max_size=25))
 def test_any_sequence_of_steps_goes_as_on_a_raw_file(steps):
     with tempfile.TemporaryFile(buffering=0) as real, tempfile.TemporaryFile(buffering=0) as backing:

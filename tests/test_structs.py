@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-from concurrent.futures import ThreadPoolExecutor
 from struct import Struct
 
 import pytest
@@ -164,29 +163,3 @@ def test_native_records_agree_with_struct(path, fields, offset, content):
         model = bytearray(b"\xff" * LENGTH)
         layout.pack_into(model, offset, *values)
         assert m[:] == model
-
-
-# One process writes records without a zero byte, another looks for one that is zero for a moment.
-WRITE = """
-m = sharedmmap.open(path)
-stop = m.atomic_uint32_at(0)
-while not stop.load():
-    for byte in 0x11, 0x22:
-        m.write_struct_at("<QQ", 64, *[byte * 0x0101010101010101] * 2)
-"""
-WATCH = """
-m = sharedmmap.open(path)
-while not m.read_uint64_at(64):
-    pass
-try:
-    print(sum(not m.read_uint64_at(64 + 8 * (i & 1)) for i in range(int(args[0]))))
-finally:
-    m.atomic_uint32_at(0).store(1)
-"""
-
-
-def test_no_other_process_sees_a_record_filled_with_zeros_first(m, path):
-    m.fill(0)
-    with ThreadPoolExecutor() as pool:
-        _, zeros = pool.map(lambda code: output(code, path, 500_000), [WRITE, WATCH])
-    assert zeros == "0"

@@ -1,4 +1,5 @@
 """Aligned values are one load or store: another process sees the old or the new one, never some of each.
+A record is not, but it is copied once: nobody sees it zero-filled before.
 
 One process alternates between two values that differ in every byte, another reads and looks for a third.
 """
@@ -18,6 +19,7 @@ READS = 1_000_000 if CPYTHON else 10_000_000
 PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 ONE, OTHER = b"\x11" * 8, b"\x22" * 8
+RECORD = "*[value * 0x0101010101010101] * 2"  # two fields of eight such bytes
 
 SETUP = """
 import struct
@@ -32,13 +34,18 @@ while not stop.load():
     for value in ({one}, {other}) * 100:
         {write}
 """
-# Until the writer has been seen at work, `reads` times at the least, or until something else has been seen.
+# `reads` times at the least, and until the value was seen to change often enough for what comes between the two
+# to have been there to see; or until something else has been seen.
 WATCH = """
-seen, done = set(), 0
+seen, last, changes, done = set(), None, 0, 0
 try:
-    while len(seen) < 2 or (len(seen) == 2 and done < {reads}):
+    while len(seen) <= 2 and (done < {reads} or changes < 1000):
         for _ in range(10_000):
-            seen.add({read})
+            value = {read}
+            if value != last:
+                last = value
+                seen.add(value)
+                changes += 1
         done += 10_000
 finally:
     stop.store(1)
@@ -75,9 +82,22 @@ def test_an_atomic_word_never_tears(watch, read):
     assert watch("word.store(value)", read, "<Q") == "whole"
 
 
-@pytest.mark.skipif(not CPYTHON, reason="how CPython packs: byte by byte")
+def test_a_record_is_never_seen_filled_with_zeros(watch):
+    """A single byte cannot tear, so it is one record's or the other's."""
+    assert watch(f"m.write_struct_at('<QQ', 64, {RECORD})", "m.read_uint8_at(70)", "B") == "whole"
+
+
+@pytest.mark.skipif(not CPYTHON, reason="how CPython packs: zeros first, then byte by byte")
 @pytest.mark.skipif(PROCESSORS == 1, reason="the two processes have to run at the same time")
-@pytest.mark.parametrize("read", ["struct.unpack_from('<Q', standard, 64)[0]", "m.read_uint64_at(64)"])
-def test_the_standard_mmap_with_struct_does_tear(watch, read):
+@pytest.mark.parametrize(
+    ("write", "read", "format"),
+    [
+        ("struct.pack_into('<Q', standard, 64, value)", "struct.unpack_from('<Q', standard, 64)[0]", "<Q"),
+        ("struct.pack_into('<Q', standard, 64, value)", "m.read_uint64_at(64)", "<Q"),
+        (f"struct.pack_into('<QQ', standard, 64, {RECORD})", "m.read_uint8_at(70)", "B"),
+    ],
+    ids=["read by struct", "read by File", "record"],
+)
+def test_the_standard_mmap_with_struct_does_tear(watch, write, read, format):
     """The control: what the tests above look for would be found, if it were there."""
-    assert watch("struct.pack_into('<Q', standard, 64, value)", read, "<Q", reads=100_000_000) == "torn"
+    assert watch(write, read, format, reads=100_000_000) == "torn"

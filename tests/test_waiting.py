@@ -67,9 +67,9 @@ def test_a_changed_value_ends_a_wait_in_another_process(path, word):
 @FUTEX
 def test_notify_wakes_so_many_and_counts_them(word):
     woken = 0
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(5) as pool:
         waiters = [pool.submit(word.wait, 0, 100) for _ in range(5)]
-        while woken < 5:
+        while not all(waiter.done() for waiter in waiters):
             now = word.notify(2)
             assert now <= 2
             woken += now
@@ -84,8 +84,9 @@ def test_notify_wakes_the_waiters_of_its_own_word_only(path, word):
         waiter = pool.submit(word.wait, 0, 100)
         for _ in range(10_000):
             assert beside.notify() == 0
+        assert not waiter.done()
         while not word.notify():
-            pass
+            assert not waiter.done()
         assert waiter.result()
 
 

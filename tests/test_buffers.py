@@ -1,0 +1,545 @@
+"""Every kind of buffer goes in and out; none of them can pull the memory away in the middle."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from array import array
+
+import pytest
+from child import run
+
+import sharedmmap
+from sharedmmap import OutOfBoundsError
+
+MIB = 1 << 20
+SIZE = 2 * MIB + 4096
+CONTENT = bytes(i * i % 251 for i in range(4096)) * (SIZE // 4096)
+PYPY = sys.implementation.name == "pypy"
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def m(path):
+    with sharedmmap.open(path) as m:
+        yield m
+
+
+class Record(ctypes.Structure):
+    _fields_ = (("flag", ctypes.c_uint8), ("count", ctypes.c_uint64), ("name", ctypes.c_char * 5))
+
+
+class Bytearray(bytearray):
+    pass
+
+
+BUFFERS = {
+    "bytearray": lambda: bytearray(100),
+    "bytearray of a page and more": lambda: bytearray(5000),
+    "bytearray of pieces": lambda: bytearray(2 * MIB + 1),
+    "subclass of bytearray": lambda: Bytearray(100),
+    "memoryview": lambda: memoryview(bytearray(100)),
+    "part of a memoryview": lambda: memoryview(bytearray(100))[7:-7],
+    "memoryview of shorts": lambda: memoryview(bytearray(100)).cast("h"),
+    "memoryview of two dimensions": lambda: memoryview(bytearray(96)).cast("B", shape=[8, 12]),
+    "memoryview of three dimensions": lambda: memoryview(bytearray(96)).cast("I", shape=[2, 3, 4]),
+    "memoryview of no dimensions": lambda: memoryview(bytearray(8)).cast("Q", shape=[]),
+    "array of bytes": lambda: array("b", bytes(100)),
+    "array of ints": lambda: array("I", bytes(100)),
+    "array of doubles": lambda: array("d", bytes(8 * 20_000)),
+    "array of pieces": lambda: array("Q", bytes(2 * MIB)),
+    "ctypes int": ctypes.c_uint64,
+    "ctypes chars": lambda: ctypes.create_string_buffer(100),
+    "ctypes array": lambda: (ctypes.c_int32 * 25)(),
+    "big-endian ctypes array": lambda: (ctypes.c_int32.__ctype_be__ * 25)(),
+    "ctypes arrays in an array": lambda: (ctypes.c_double * 3 * 4)(),
+    "ctypes structure": Record,
+    "ctypes array of structures": lambda: (Record * 10)(),
+}
+NUMPY = {
+    "bytes": "zeros(100, 'u1')",
+    "doubles": "zeros(1000)",
+    "doubles of pieces": "zeros(2 * 2**17 + 1)",
+    "two dimensions": "zeros((5, 7), 'i4')",
+    "rows of a table": "zeros((9, 7), 'i4')[2:5]",
+    "one row": "zeros((9, 7), 'i4')[3]",
+    "a transposed fortran table": "zeros((5, 7), 'i4', order='F').T",
+    "no dimensions": "array(0, 'u8')",
+    "big-endian": "zeros(20, '>i4')",
+    "structured": "zeros(20, [('a', 'u1'), ('b', '<f8'), ('c', 'S3')])",
+    "bools": "zeros(20, '?')",
+    "half floats": "zeros(20, 'f2')",
+    "complex": "zeros(20, 'c16')",
+    "dates": "zeros(20, 'M8[s]')",
+    "fixed strings": "zeros(20, 'S7')",
+}
+EMPTY = {
+    "bytearray": bytearray,
+    "memoryview": lambda: memoryview(bytearray()),
+    "array": lambda: array("d"),
+    "ctypes array": lambda: (ctypes.c_int * 0)(),
+}
+
+
+def assert_goes_both_ways(m, make, offset):
+    dest = make()
+    size = memoryview(dest).nbytes if not hasattr(dest, "nbytes") else dest.nbytes
+    expected = CONTENT[offset : offset + size]
+    m.write_at(CONTENT, 0)
+    assert m.read_at(dest, offset) == len(expected)
+    shown = dest.tobytes() if hasattr(dest, "tobytes") else bytes(dest)
+    assert shown == expected + bytes(size - len(expected))
+
+    m.fill(0)
+    assert m.write_at(dest, offset) == len(expected)
+    assert m[:offset] == bytes(offset)
+    assert m[offset : offset + size] == expected
+    assert not m.find(b"\1", offset + size) + 1
+
+    m.write_at(CONTENT, 0)
+    stream = m.stream(offset)
+    again = make()
+    assert stream.readinto(again) == len(expected) == stream.tell()
+    assert (again.tobytes() if hasattr(again, "tobytes") else bytes(again)) == shown
+    stream.seek(0)
+    m.fill(0)
+    assert stream.write(again) == len(expected)
+    assert m[offset : offset + size] == expected
+
+
+@pytest.mark.parametrize("offset", [0, 3, 4096, SIZE - 4])
+@pytest.mark.parametrize("make", BUFFERS.values(), ids=BUFFERS)
+def test_any_contiguous_buffer_is_read_into_and_written_from(m, make, offset):
+    assert_goes_both_ways(m, make, offset)
+
+
+@pytest.mark.parametrize("code", NUMPY.values(), ids=NUMPY)
+def test_any_contiguous_numpy_array_is_read_into_and_written_from(m, code):
+    numpy = pytest.importorskip("numpy")
+    for offset in 0, 5, SIZE - 4:
+        assert_goes_both_ways(m, lambda: eval(f"numpy.{code}", {"numpy": numpy}), offset)
+
+
+@pytest.mark.parametrize("make", EMPTY.values(), ids=EMPTY)
+def test_an_empty_buffer_copies_nothing(m, make):
+    assert m.read_at(make(), 5) == m.write_at(make(), SIZE - 1) == 0
+    assert m.write_at(b"", 0) == 0
+    for offset in -1, SIZE:
+        with pytest.raises(OutOfBoundsError):
+            m.read_at(make(), offset)
+        with pytest.raises(OutOfBoundsError):
+            m.write_at(make(), offset)
+    assert m[:] == CONTENT
+
+
+def test_values_arrive_as_they_were(m):
+    numpy = pytest.importorskip("numpy")
+    table = numpy.arange(24, dtype="<f8").reshape(4, 6)
+    m.write_at(table, 11)
+    assert m.read_array_at("d", 11, 24).tolist() == list(range(24))
+    again = numpy.empty_like(table)
+    assert m.read_at(again[1:3], 11 + 6 * 8) == 96
+    assert again[1:3].tolist() == table[1:3].tolist()
+    assert numpy.asarray(m.read_array_at("d", 11, 24)).sum() == table.sum()
+    assert m.write_array_at(table[:2], 0) == 96
+    assert m.read_float64_at(8) == 1.0
+
+
+def test_numpy_integers_are_offsets_that_do_not_wrap(m):
+    numpy = pytest.importorskip("numpy")
+    for kind in "u1", "i1", "u2", "i8", "u8":
+        offset = numpy.array(numpy.iinfo(kind).max & 0xFFFF, kind)[()]
+        dest = bytearray(16)
+        assert m.read_at(dest, offset) == 16
+        assert dest == CONTENT[int(offset) : int(offset) + 16]
+        assert m.read_uint64_at(offset) == int.from_bytes(dest[:8], "little")
+        assert m[offset : int(offset) + 16] == dest
+    for offset in numpy.uint64(2**64 - 4), numpy.int64(-4):
+        with pytest.raises(OutOfBoundsError):
+            m.read_at(dest, offset)
+        with pytest.raises(OutOfBoundsError):
+            m.read_uint64_at(offset)
+
+
+# ---- what is refused ----
+
+READ_ONLY = {
+    "bytes": lambda: b"x" * 8,
+    "read-only memoryview": lambda: memoryview(bytearray(8)).toreadonly(),
+    "str": lambda: "x" * 8,
+    "int": lambda: 8,
+    "None": lambda: None,
+    "list": lambda: [0] * 8,
+}
+NOT_CONTIGUOUS = {
+    "memoryview with a step": lambda: memoryview(bytearray(16))[::2],
+    "memoryview backwards": lambda: memoryview(bytearray(16))[::-1],
+}
+
+
+@pytest.mark.parametrize("make", {**READ_ONLY, **NOT_CONTIGUOUS}.values(), ids={**READ_ONLY, **NOT_CONTIGUOUS})
+def test_what_is_no_writable_contiguous_buffer_is_not_read_into(m, make):
+    stream = m.stream()
+    for read in (lambda dest: m.read_at(dest, 0)), stream.readinto:
+        with pytest.raises((TypeError, ValueError, BufferError)):
+            read(make())
+    assert stream.tell() == 0
+
+
+@pytest.mark.parametrize("make", [*NOT_CONTIGUOUS.values(), lambda: "x" * 8, lambda: 8, lambda: None, lambda: [0]])
+def test_what_is_no_contiguous_buffer_is_not_written_from(m, make):
+    stream = m.stream()
+    for write in (lambda src: m.write_at(src, 0)), (lambda src: m.write_array_at(src, 0)), stream.write:
+        with pytest.raises((TypeError, ValueError, BufferError)):
+            write(make())
+    assert (m[:], stream.tell(), m.dirty) == (CONTENT, 0, False)
+
+
+@pytest.mark.parametrize("code", ["zeros((5, 7), order='F')", "zeros((5, 7))[:, 2]", "zeros(9)[::-1]"])
+def test_a_numpy_array_that_is_not_contiguous_is_refused(m, code):
+    numpy = pytest.importorskip("numpy")
+    apart = eval(f"numpy.{code}", {"numpy": numpy})
+    for use in m.read_at, m.write_at:
+        with pytest.raises((TypeError, ValueError, BufferError)):
+            use(apart, 0)
+    assert not apart.any()
+    assert m[:] == CONTENT
+
+
+def test_a_readonly_numpy_array_is_written_from_and_not_read_into(m):
+    numpy = pytest.importorskip("numpy")
+    constant = numpy.ones(4)
+    constant.flags.writeable = False
+    assert m.write_at(constant, 0) == 32
+    with pytest.raises((TypeError, ValueError, BufferError)):
+        m.read_at(constant, 64)
+    assert constant.tolist() == [1.0] * 4
+
+
+def test_a_buffer_is_free_again_after_a_copy_and_after_an_error(m):
+    for dest in bytearray(10), bytearray(10_000):
+        m.read_at(dest, 0)
+        m.write_at(dest, 0)
+        m.stream().readinto(dest)
+        for offset in -1, SIZE, "0":
+            for copy in m.read_at, m.write_at:
+                with pytest.raises((OutOfBoundsError, TypeError)):
+                    copy(dest, offset)
+        m.write_array_at(dest, 0)
+        dest.append(1)
+    items = array("d", [1.0])
+    m.write_at(items, 0)
+    items.append(2.0)
+
+
+def outcomes(names, code, *args, setup):
+    """What the child prints for each name, in order; where it dies, the list ends."""
+    child = run(code, *args, setup=REPORTING + setup)
+    found = dict(line.split(": ", 1) for line in child.stdout.splitlines())
+    assert child.returncode == 0, (child.returncode, child.stderr, found)
+    assert list(found) == list(names)
+    return found
+
+
+REPORTING = """
+def report(name, call):
+    print(name, end=": ", flush=True)
+    try:
+        print(call())
+    except Exception as error:
+        print(type(error).__name__)
+"""
+
+# ---- arguments that call back ----
+
+CALLS_BACK = {
+    "offset of read_at": "m.read_at(bytearray(8), Int())",
+    "offset of a long read_at": "m.read_at(bytearray(2 << 20), Int())",
+    "offset of read_at into an array": "m.read_at(array('d', [0]), Int())",
+    "offset of write_at": "m.write_at(b'x' * 8, Int())",
+    "offset of a long write_at": "m.write_at(bytearray(2 << 20), Int())",
+    "offset of read_uint64_at": "m.read_uint64_at(Int())",
+    "offset of write_uint64_at": "m.write_uint64_at(5, Int())",
+    "value of write_uint64_at": "m.write_uint64_at(Int(), 0)",
+    "value of write_int8_at": "m.write_int8_at(Int(), 0)",
+    "value of write_float64_at": "m.write_float64_at(Float(), 0)",
+    "value of write_float32_at": "m.write_float32_at(Float(), 0)",
+    "index": "m[Int()]",
+    "value of an item": "m.__setitem__(0, Int())",
+    "slice": "m[Int() : 8]",
+    "slice with a step": "m[Int() : 16 : 2]",
+    "slice of an assignment": "m.__setitem__(slice(Int(), 8), b'x' * 8)",
+    "offset of read_string_at": "m.read_string_at(Int(), 8)",
+    "length of read_string_at": "m.read_string_at(0, Int(8))",
+    "text of write_string_at": "m.write_string_at(Text('x' * 8), 0)",
+    "offset of write_string_at": "m.write_string_at('x' * 8, Int())",
+    "offset of read_array_at": "m.read_array_at('d', Int(), 1)",
+    "count of read_array_at": "m.read_array_at('d', 0, Int(1))",
+    "offset of write_array_at": "m.write_array_at(array('d', [1]), Int())",
+    "offset of read_struct_at": "m.read_struct_at('dd', Int())",
+    "value of write_struct_at": "m.write_struct_at('q', 0, Int())",
+    "offset of write_struct_at": "m.write_struct_at('q', Int(), 0)",
+    "bound of find": "m.find(b'x', Int())",
+    "byte of fill": "m.fill(Int())",
+    "length of fill": "m.fill(1, 0, Int(8))",
+    "count of move": "m.move(8, 0, Int(8))",
+    "offset of view": "m.view(Int(), 8)",
+    "length of view": "m.view(0, Int(8))",
+    "offset of stream": "m.stream(Int()).read()",
+    "size of read": "s.read(Int(8))",
+    "position of seek": "s.seek(Int())",
+    "operand of an atomic": "a.fetch_add(Int(1))",
+    "expected of an atomic": "a.compare_exchange(Int(), 1)",
+    "offset of flush": "m.flush(Sync.SYNC, Int())",
+    "offset of residency": "m.residency(Int(), 8)",
+    "length of reserve": "m.reserve(Int(8))",
+}
+HAS_DUNDER_BUFFER = {
+    "dest of read_at": "m.read_at(Buffer(), 0)",
+    "src of write_at": "m.write_at(Buffer(), 0)",
+    "values of write_array_at": "m.write_array_at(Buffer(), 0)",
+    "value of a slice": "m.__setitem__(slice(8), Buffer())",
+    "value of a slice with a step": "m.__setitem__(slice(0, 16, 2), Buffer())",
+    "needle of find": "m.find(Buffer())",
+    "needle of rfind": "m.rfind(Buffer())",
+    "readinto": "s.readinto(Buffer())",
+    "write": "s.write(Buffer())",
+}
+CALLING_BACK = """
+from array import array
+content = open(path, "rb").read()
+
+def unmap():
+    m.unmap()
+    for _ in range(2):
+        gc.collect()
+
+class Int:
+    def __init__(self, value=0):
+        self.value = value
+
+    def __index__(self):
+        if not m.closed:
+            unmap()
+        return self.value
+
+class Float(Int):
+    def __float__(self):
+        return float(self.__index__())
+
+class Text(str):
+    def encode(self, *args):
+        unmap()
+        return super().encode(*args)
+
+class Buffer:
+    def __buffer__(self, flags):
+        unmap()
+        return memoryview(bytearray(8))
+"""
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        pytest.param(CALLS_BACK, id="number or text"),
+        pytest.param(
+            HAS_DUNDER_BUFFER,
+            id="buffer",
+            marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="needs __buffer__"),
+        ),
+    ],
+)
+def test_an_argument_that_unmaps_ends_in_an_error(path, calls):
+    code = f"""
+    for name, call in {calls}.items():
+        m = sharedmmap.open(path)
+        s, a = m.stream(), m.atomic_uint64_at(0)
+        m[0] = m[0]
+        report(name, lambda: eval(call))
+        assert m.closed and open(path, "rb").read() == content
+    """
+    assert outcomes(calls, code, path, setup=CALLING_BACK) == dict.fromkeys(calls, "UnmappedMemoryError")
+
+
+SHRINKING = """
+from array import array
+from functools import partial
+sizes = 100, 5000, 2 << 20
+
+class Shrinks:
+    def __init__(self, target):
+        self.target = target
+
+    def __index__(self):
+        try:
+            del self.target[:]
+        except BufferError:
+            pass
+        gc.collect()
+        self.others = [bytearray(b"o" * size) for size in sizes for _ in range(20)]
+        return 0
+
+class Bytearray(bytearray):
+    pass
+
+def copy(m, name, make, size):
+    target = make(b"t" * size)
+    shrinks = Shrinks(target)
+    try:
+        done = getattr(m, name)(target, shrinks)
+    except (BufferError, ValueError):
+        done = 0
+    assert 0 <= done <= size
+    assert all(other.count(b"o") == len(other) for other in shrinks.others), "others' memory was written"
+    if len(target):
+        assert done == size and m[:size] == bytes(target)
+"""
+
+
+@pytest.mark.parametrize("call", ["read_at", "write_at", "write_array_at"])
+@pytest.mark.parametrize("kind", ["bytearray", "Bytearray", "partial(array, 'b')"])
+def test_a_buffer_that_shrinks_meanwhile_is_not_overrun(path, kind, call):
+    code = f"""
+    m = sharedmmap.open(path)
+    for size in sizes:
+        for _ in range(5):
+            copy(m, "{call}", {kind}, size)
+    """
+    child = run(code, path, setup=SHRINKING)
+    assert (child.returncode, child.stderr) == (0, "")
+
+
+# ---- trouble at every step ----
+
+STEPS = """
+from array import array
+from io import BufferedReader
+from itertools import count
+new = b"n" * 100
+content = bytes(i * i % 251 + 1 for i in range(200)) + new + bytes(2 * PAGE)
+
+def tracing(left, trouble):
+    def step(frame, event, arg):
+        frame.f_trace_opcodes = True
+        left[0] -= 1
+        if left[0] == 0:
+            sys.settrace(None)
+            trouble()
+        return step
+    return step
+
+def at_every_step(operation, trouble, errors, is_sound):
+    for step in count(1):
+        with open(path, "wb") as file:
+            file.write(content)
+        m, left = sharedmmap.open(path), [step]
+        try:
+            sys.settrace(tracing(left, lambda: trouble(m)))
+            try:
+                result = operation(m)
+            finally:
+                sys.settrace(None)
+        except errors:
+            assert left[0] <= 0
+        else:
+            if not is_sound(result):
+                return f"unsound at step {step}: {result!r}"
+        m.close()
+        if left[0] > 0:
+            return "sound" if step > 3 else "not tried"
+
+def into(make):
+    def read(m):
+        dest = make()
+        done = m.read_at(dest, 5)
+        return bytes(dest)[:done]
+    return read
+
+def readinto(m):
+    dest = bytearray(100)
+    done = m.stream(5).readinto(dest)
+    return bytes(dest[:done])
+
+def unmap(m):
+    m.unmap()
+
+def truncate(m):
+    os.truncate(path, 0)
+
+def is_contents(result):
+    return content[5:].startswith(result)
+
+def has_arrived(done):
+    return 0 < done and open(path, "rb").read()[5 : 5 + done] == new[:done]
+
+def is_some(done):
+    return 0 < done <= 100
+"""
+READS = {
+    "read_at": "into(lambda: bytearray(100))",
+    "read_at an array": "into(lambda: array('d', bytes(800)))",
+    "slice": "lambda m: m[5:100]",
+    "slice with a step": "lambda m: m[5:100][::-1][::-1]",
+    "uint64": "lambda m: m.read_uint64_at(5).to_bytes(8, 'little')",
+    "array": "lambda m: m.read_array_at('H', 5, 50).tobytes()",
+    "struct": "lambda m: m.read_struct_at('40s', 5)[0]",
+    "string": "lambda m: m.read_string_at(5, 40, encoding='latin-1').encode('latin-1')",
+    "stream.read": "lambda m: m.stream(5).read(50)",
+    "stream.readall": "lambda m: m.stream(5).readall()",
+    "stream.readinto": "readinto",
+    "buffered": "lambda m: BufferedReader(m.stream(5)).read(70)",
+}
+WRITES = {
+    "write_at": "lambda m: m.write_at(new, 5)",
+    "write_at an array": "lambda m: m.write_at(array('B', new), 5)",
+    "slice": "lambda m: m.__setitem__(slice(5, 105), new) or 100",
+    "array": "lambda m: m.write_array_at(bytearray(new), 5)",
+    "struct": "lambda m: m.write_struct_at('100s', 5, new) or 100",
+    "string": "lambda m: m.write_string_at(new.decode(), 5)",
+    "stream.write": "lambda m: m.stream(5).write(new)",
+    "stream.write an array": "lambda m: m.stream(5).write(array('B', new))",
+    "fill": "lambda m: m.fill(ord('n'), 5, 100) or 100",
+    "move": "lambda m: m.move(5, 200, 100) or 100",
+    "uint64": "lambda m: m.write_uint64_at(int.from_bytes(b'n' * 8, 'little'), 5) or 8",
+}
+
+
+def tried(operations, trouble, errors, is_sound, path):
+    code = f"""
+    operations = {{{", ".join(f"{name!r}: {call}" for name, call in operations.items())}}}
+    for name, operation in operations.items():
+        report(name, lambda: at_every_step(operation, {trouble}, {errors}, {is_sound}))
+    """
+    return outcomes(operations, code, path, setup=STEPS)
+
+
+LOST = "(MappingFaultError, OutOfBoundsError)"
+
+
+@pytest.mark.parametrize(("trouble", "errors"), [("unmap", "UnmappedMemoryError"), ("truncate", LOST)])
+def test_no_read_takes_lost_memory_for_the_contents_at_any_step(path, trouble, errors):
+    assert tried(READS, trouble, errors, "is_contents", path) == dict.fromkeys(READS, "sound")
+
+
+def test_no_write_into_lost_memory_is_reported_as_done_at_any_step(path):
+    found = tried(WRITES, "unmap", "UnmappedMemoryError", "has_arrived", path)
+    assert found == dict.fromkeys(WRITES, "sound")
+
+
+def test_a_write_to_a_file_that_shrinks_at_any_step_is_done_or_says_why_not(path):
+    assert tried(WRITES, "truncate", LOST, "is_some", path) == dict.fromkeys(WRITES, "sound")
+
+
+SEARCHES = {name: f"lambda m: m.{name}(new, 1)" for name in ("find", "rfind")}
+
+
+def test_a_search_is_right_or_raises_whatever_step_unmaps(path):
+    found = tried(SEARCHES, "unmap", "UnmappedMemoryError", "(200).__eq__", path)
+    assert found == dict.fromkeys(SEARCHES, "sound")
