@@ -215,7 +215,8 @@ class File:
                 if len(found) == size and not region.state[0]:
                     dest[:] = found
                     return size
-        return region.read_into(writable_bytes(dest), as_index(offset))
+        offset = as_index(offset)  # first: its __index__ could resize dest
+        return region.read_into(writable_bytes(dest), offset)
 
     def write_at(self, src: Any, offset: SupportsIndex) -> int:
         """Copies ``src``, any C-contiguous buffer, to ``offset``; returns the bytes copied.
@@ -236,7 +237,8 @@ class File:
                     if region.marks[0] != LIVE_AND_DIRTY:
                         region.wrote()
                     return size
-        return region.write_from(readable_bytes(src), as_index(offset))
+        offset = as_index(offset)  # first: its __index__ could resize src
+        return region.write_from(readable_bytes(src), offset)
 
     def read_string_at(
         self,
@@ -409,8 +411,9 @@ class File:
 
         ``OutOfBoundsError`` unless all of them are accessible; nothing is written then.
         """
+        offset = as_index(offset)  # first: its __index__ could resize values
         source = readable_bytes(values)
-        self._region.write_all_from(source, as_index(offset))
+        self._region.write_all_from(source, offset)
         return len(source)
 
     def read_struct_at(self, format: str | bytes | Struct, offset: SupportsIndex) -> tuple[Any, ...]:

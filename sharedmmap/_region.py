@@ -63,7 +63,7 @@ def writable_bytes(dest: Any) -> Any:
 
 def _pypy_memory(target: Any, writable: bool) -> Any:
     """The same on PyPy: cdata, or where that would not be safe or cannot be had, something to be sliced."""
-    if type(target) is bytearray or (type(target) is bytes and not writable):
+    if isinstance(target, bytearray) or (type(target) is bytes and not writable):
         return target  # PyPy lets a bytearray be resized while cdata points into it
     view = target if type(target) is memoryview else memoryview(target)
     if not view.c_contiguous:

@@ -99,17 +99,16 @@ class Stream(io.RawIOBase):
         """Writes as much of ``data`` as fits; returns the bytes written. ``OSError`` if none does."""
         region = self._open_region()
         region.require_writable()
-        with memoryview(data) as view:
-            if not view.nbytes:
-                return 0
-            fitting = view.cast("B")[: max(0, self._end() - self._position)]
-            if not fitting:
-                raise OSError(
-                    errno.ENOSPC,
-                    f"{os.strerror(errno.ENOSPC)}: the stream ends at {self._end()}, "
-                    f"position {self._position} is past that",
-                )
-            with fitting:
-                count = region.write_from(readable_bytes(fitting), self._start + self._position)
+        view = memoryview(data)
+        if not view.nbytes:
+            return 0
+        fitting = view.cast("B")[: max(0, self._end() - self._position)]
+        if not fitting:
+            raise OSError(
+                errno.ENOSPC,
+                f"{os.strerror(errno.ENOSPC)}: the stream ends at {self._end()}, "
+                f"position {self._position} is past that",
+            )
+        count = region.write_from(readable_bytes(fitting), self._start + self._position)
         self._position += count
         return count

@@ -233,7 +233,9 @@ def test_reading_text_without_a_length_goes_to_the_end(m, contents):
 @pytest.mark.parametrize("max_length", [0, 1, 50, 100, 101, 2**31, 2**70])
 def test_reading_text_stops_after_the_length_or_at_the_end(m, contents, max_length):
     start = len(contents) - 100
-    assert m.read_string_at(start, max_length, encoding="latin-1") == contents[start:][:max_length].decode("latin-1")
+    assert m.read_string_at(start, max_length, encoding="latin-1") == contents[start:][:max_length].decode(
+        "latin-1"
+    )
 
 
 def test_reading_text_stops_where_the_file_does(path, contents):
@@ -256,7 +258,9 @@ def test_text_outside_is_out_of_bounds(m, offset, text):
     assert not m.dirty
 
 
-@given(text=st.text(max_size=12), room=st.integers(1, 24), encoding=st.sampled_from(["utf-8", "utf-16-le", "utf-16"]))
+@given(
+    text=st.text(max_size=12), room=st.integers(1, 24), encoding=st.sampled_from(["utf-8", "utf-16-le", "utf-16"])
+)
 def test_only_whole_characters_are_written(m, text, room, encoding):
     errors = "surrogatepass"
     start = len(m) - room

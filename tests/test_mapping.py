@@ -48,14 +48,18 @@ def test_the_whole_file_is_mapped_by_default(f, contents):
     assert m[:] == contents
 
 
-@pytest.mark.parametrize("offset", [0, 1, 7, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE + 50, 3 * PAGE + 99, 3 * PAGE + 100])
+@pytest.mark.parametrize(
+    "offset", [0, 1, 7, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE + 50, 3 * PAGE + 99, 3 * PAGE + 100]
+)
 def test_any_offset_maps_from_that_byte_on(f, contents, offset):
     m = File(f, offset)
     assert m.offset == offset
     assert m[:] == contents[offset:]
 
 
-@pytest.mark.parametrize(("offset", "length"), [(0, 1), (1, 2), (PAGE - 1, 2), (PAGE + 3, PAGE), (3 * PAGE + 99, 1)])
+@pytest.mark.parametrize(
+    ("offset", "length"), [(0, 1), (1, 2), (PAGE - 1, 2), (PAGE + 3, PAGE), (3 * PAGE + 99, 1)]
+)
 def test_offset_and_length_map_a_part_and_no_more(f, contents, offset, length):
     m = File(f, offset, length)
     assert m[:] == contents[offset : offset + length]
@@ -137,12 +141,16 @@ def test_the_file_may_be_closed_at_once(path, contents):
     assert path.read_bytes().startswith(b"still here")
 
 
-@pytest.mark.parametrize("wrap", [lambda f: f, lambda f: f.fileno(), lambda f: Numbered(f.fileno()), lambda f: f.raw])
+@pytest.mark.parametrize(
+    "wrap", [lambda f: f, lambda f: f.fileno(), lambda f: Numbered(f.fileno()), lambda f: f.raw]
+)
 def test_a_descriptor_or_anything_with_one_can_be_mapped(f, contents, wrap):
     assert File(wrap(f))[:5] == contents[:5]
 
 
-@pytest.mark.parametrize("what", [None, "file", b"file", 1.0, [], object(), *map(Numbered, [None, "1", 1.5, b"1"])])
+@pytest.mark.parametrize(
+    "what", [None, "file", b"file", 1.0, [], object(), *map(Numbered, [None, "1", 1.5, b"1"])]
+)
 def test_what_is_no_descriptor_is_a_type_error(what):
     with pytest.raises(TypeError, match="descriptor"):
         File(what, length=10)
@@ -284,7 +292,9 @@ def test_no_descriptor_left_names_the_limit(path):
     assert output(code, path).split() == ["True", "True", str(path.stat().st_size)]
 
 
-@pytest.mark.parametrize("prot", [Prot.READ, mmap.PROT_READ, Prot.READ | Prot.WRITE, mmap.PROT_READ | mmap.PROT_WRITE])
+@pytest.mark.parametrize(
+    "prot", [Prot.READ, mmap.PROT_READ, Prot.READ | Prot.WRITE, mmap.PROT_READ | mmap.PROT_WRITE]
+)
 def test_the_constants_of_the_mmap_module_are_accepted(f, prot):
     m = File(f, prot=prot)
     assert m.prot == prot
@@ -417,7 +427,9 @@ def test_open_refuses_values_no_mapping_can_have_and_leaves_the_file_alone(path,
     assert path.read_bytes() == contents
 
 
-@pytest.mark.parametrize("options", [{"offset": 1.0}, {"length": "5"}, {"capacity": b"5"}, {"path": 5}, {"path": None}])
+@pytest.mark.parametrize(
+    "options", [{"offset": 1.0}, {"length": "5"}, {"capacity": b"5"}, {"path": 5}, {"path": None}]
+)
 def test_open_refuses_other_types(path, options):
     with pytest.raises(TypeError):
         sharedmmap.open(**{"path": path, **options})

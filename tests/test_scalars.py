@@ -14,7 +14,6 @@ from child import output
 from hypothesis import given
 from hypothesis import strategies as st
 
-import sharedmmap
 from sharedmmap import File, OutOfBoundsError
 from sharedmmap._scalar_names import SCALARS
 from sharedmmap._scalars import _row, by_call, by_pointer
@@ -74,27 +73,23 @@ def boundaries(name):
     if name in FLOATS:
         return [0.0, -0.0, 1.5, -1.5, math.inf, -math.inf, 2.0**-149, LARGEST_FLOAT32, -LARGEST_FLOAT32]
     low, high = RANGES[name]
-    return sorted({low, low + 1, -1, 0, 1, high // 2, high // 2 + 1, high - 1, high} & set(range_of(name)))
-
-
-def range_of(name):
-    low, high = RANGES[name]
-    return [value for value in (low, low + 1, -1, 0, 1, high // 2, high // 2 + 1, high - 1, high) if low <= value]
+    near = {low, low + 1, -1, 0, 1, high // 2, high // 2 + 1, high - 1, high}
+    return sorted(value for value in near if low <= value)
 
 
 # ---- values ----
 
 
 @pytest.mark.parametrize(("name", "value"), cases(boundaries))
-@pytest.mark.parametrize("offset", [0, 1, 8, PAGE - 1, PAGE - 4, PAGE + 3])
-def test_a_value_is_laid_out_as_struct_does_and_comes_back(m, path, contents, read, write, name, value, offset):
+def test_a_value_is_laid_out_as_struct_does_and_comes_back(m, path, contents, read, write, name, value):
     packed = struct.pack(FORMATS[name], value)
-    assert write(name, value, offset) is None
-    assert m.dirty
-    assert path.read_bytes() == contents[:offset] + packed + contents[offset + len(packed) :]
-    assert read(name, offset) == value
-    assert type(read(name, offset)) is type(value)
-    assert struct.pack(FORMATS[name], read(name, offset)) == packed  # tells the zeros apart
+    for offset in (0, 1, 8, PAGE - 1, PAGE - 4, PAGE + 3):
+        m[:] = contents
+        assert write(name, value, offset) is None
+        assert path.read_bytes() == contents[:offset] + packed + contents[offset + len(packed) :]
+        assert read(name, offset) == value
+        assert type(read(name, offset)) is type(value)
+        assert struct.pack(FORMATS[name], read(name, offset)) == packed  # tells the zeros apart
 
 
 @given(bits=st.binary(min_size=8, max_size=8), offset=st.integers(0, PAGE + 8), name=st.sampled_from(SCALARS))
@@ -152,12 +147,11 @@ def test_a_float32_is_rounded_to_the_nearest(read, write):
 @pytest.mark.parametrize(
     ("name", "value"), cases(lambda name: [] if name in FLOATS else [RANGES[name][0] - 1, RANGES[name][1] + 1])
 )
-@pytest.mark.parametrize("beyond", [0, 2**31, 2**64])
-def test_an_integer_out_of_range_is_an_overflow_error_that_names_the_range(m, path, contents, write, name, value, beyond):
-    value += beyond if value > 0 else -beyond
+def test_an_integer_out_of_range_is_an_overflow_error_that_names_the_range(m, path, contents, write, name, value):
     low, high = RANGES[name]
-    with pytest.raises(OverflowError, match=f"{value} is out of range for {name}: {low} to {high}"):
-        write(name, value, 0)
+    for far in (value, value * 2**32 - 1, value * 2**64 - 1):
+        with pytest.raises(OverflowError, match=f"{far} is out of range for {name}: {low} to {high}"):
+            write(name, far, 0)
     assert not m.dirty
     assert path.read_bytes() == contents
 
@@ -199,10 +193,11 @@ def test_an_integer_too_large_for_any_float_is_an_overflow_error(m, write, name,
 @pytest.mark.parametrize(
     ("name", "value"), cases(lambda name: ["1", b"1", None, [1], 1j] + [1.0, Decimal(1)] * (name in INTEGERS))
 )
-@pytest.mark.parametrize("offset", [0, 3 * PAGE + 100])
-def test_a_value_of_another_type_is_a_type_error(m, write, name, value, offset):
+def test_a_value_of_another_type_is_a_type_error(m, write, name, value):
     with pytest.raises(TypeError):
-        write(name, value, offset)
+        write(name, value, 0)
+    with pytest.raises(TypeError):
+        write(name, value, Index(0))
     assert not m.dirty
 
 
@@ -227,7 +222,9 @@ def test_whatever_is_an_index_is_an_integer(read, write, name, value):
 
 
 @pytest.mark.parametrize("name", FLOATS)
-@pytest.mark.parametrize("value", [True, 3, Fraction(3, 2), Decimal("1.5"), Real(), type("Sub", (float,), {})(1.5)])
+@pytest.mark.parametrize(
+    "value", [True, 3, Fraction(3, 2), Decimal("1.5"), Real(), type("Sub", (float,), {})(1.5)]
+)
 @pytest.mark.parametrize("offset", [0, Index(7)])
 def test_whatever_converts_to_float_is_a_float(read, write, name, value, offset):
     write(name, value, offset)
@@ -268,16 +265,16 @@ def test_a_value_that_lies_in_comparisons_is_taken_for_what_it_is(m, write, name
 # ---- offsets ----
 
 END = 3 * PAGE + 100
-FAR = [-1, -8, -(2**31), -(2**63), -(2**63) - 1, -(2**64), 2**31, 2**32, 2**63 - 8, 2**63 - 1, 2**63, 2**64 - 1, 2**64]
+FAR = [-1, -8, -(2**31), -(2**63), -(2**63) - 1, -(2**64), 2**31, 2**32, 2**63 - 8, 2**63 - 1, 2**63, 2**64, 2**70]
 
 
 @pytest.mark.parametrize("name", SCALARS)
-@pytest.mark.parametrize("offset", [*FAR, Index(2**63 - 1), Index(-1), Liar(-1), 2**70, -(2**70)], ids=repr)
-def test_an_offset_outside_is_out_of_bounds(m, path, contents, read, write, name, offset):
-    with pytest.raises(OutOfBoundsError, match="outside the mapping"):
-        read(name, offset)
-    with pytest.raises(OutOfBoundsError, match="outside the mapping"):
-        write(name, 1, offset)
+def test_an_offset_outside_is_out_of_bounds(m, path, contents, read, write, name):
+    for offset in (*FAR, Index(2**63 - 1), Index(-1), Liar(-1)):
+        with pytest.raises(OutOfBoundsError, match="outside the mapping"):
+            read(name, offset)
+        with pytest.raises(OutOfBoundsError, match="outside the mapping"):
+            write(name, 1, offset)
     assert not m.dirty
     assert path.read_bytes() == contents
 
@@ -297,21 +294,21 @@ def test_all_of_the_value_has_to_be_accessible(m, path, contents, read, write, n
 
 
 @pytest.mark.parametrize("name", SCALARS)
-@pytest.mark.parametrize("offset", [1.0, "1", b"1", None, [], 1j])
-def test_an_offset_of_another_type_is_a_type_error(m, read, write, name, offset):
-    with pytest.raises(TypeError):
-        read(name, offset)
-    with pytest.raises(TypeError):
-        write(name, 1, offset)
+def test_an_offset_of_another_type_is_a_type_error(m, read, write, name):
+    for offset in (1.0, "1", b"1", None, [], 1j):
+        with pytest.raises(TypeError):
+            read(name, offset)
+        with pytest.raises(TypeError):
+            write(name, 1, offset)
     assert not m.dirty
 
 
 @pytest.mark.parametrize("name", SCALARS)
-@pytest.mark.parametrize("offset", [True, Index(1), type("Sub", (int,), {})(1)])
-def test_whatever_is_an_index_is_an_offset(m, read, write, name, offset):
-    write(name, 7, offset)
-    assert m[1 : 1 + SIZES[name]] == struct.pack(FORMATS[name], 7)
-    assert read(name, offset) == 7
+def test_whatever_is_an_index_is_an_offset(m, read, write, name):
+    for value, offset in enumerate([True, Index(1), type("Sub", (int,), {})(1)]):
+        write(name, value, offset)
+        assert m[1 : 1 + SIZES[name]] == struct.pack(FORMATS[name], value)
+        assert read(name, offset) == value
 
 
 @pytest.mark.parametrize("name", SCALARS)
@@ -360,10 +357,10 @@ def test_any_offset_into_the_file_will_do(kind, path, contents, name):
     with path.open("r+b") as f:
         for offset in (1, 2, 3, 7, PAGE + 5):
             m = kind(f, offset)
-            raw = contents[offset + 3 : offset + 3 + size]
-            assert struct.pack(FORMATS[name], getattr(m, f"read_{name}_at")(3)) == raw
-            getattr(m, f"write_{name}_at")(1, 0)
-            assert sharedmmap.open(path)[offset : offset + size] == struct.pack(FORMATS[name], 1)
+            raw = contents[offset + PAGE : offset + PAGE + size]
+            assert struct.pack(FORMATS[name], getattr(m, f"read_{name}_at")(PAGE)) == raw
+            getattr(m, f"write_{name}_at")(1, 3)
+            assert path.read_bytes()[offset + 3 : offset + 3 + size] == struct.pack(FORMATS[name], 1)
 
 
 @pytest.mark.parametrize("name", SCALARS)

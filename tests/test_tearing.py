@@ -1,7 +1,7 @@
-"""Aligned values are one load or store: another process sees the old or the new one, never some of each.
-A record is not, but it is copied once: nobody sees it zero-filled before.
+"""Aligned values are one load or store, and a record one copy: another process sees no values in between.
 
-One process alternates between two values that differ in every byte, another reads and looks for a third.
+One process alternates between two values that differ in every byte, another reads and looks for a third: some
+bytes of each, or zeros.
 """
 
 from __future__ import annotations
@@ -30,16 +30,19 @@ stop = m.atomic_uint32_at(0)
 word = m.atomic_uint64_at(64)
 """
 ALTERNATE = """
-while not stop.load():
-    for value in ({one}, {other}) * 100:
-        {write}
+try:
+    while not stop.load():
+        for value in ({one}, {other}) * 100:
+            {write}
+finally:
+    stop.store(1)
 """
 # `reads` times at the least, and until the value was seen to change often enough for what comes between the two
 # to have been there to see; or until something else has been seen.
 WATCH = """
 seen, last, changes, done = set(), None, 0, 0
 try:
-    while len(seen) <= 2 and (done < {reads} or changes < 1000):
+    while not stop.load() and len(seen) <= 2 and (done < {reads} or changes < 1000):
         for _ in range(10_000):
             value = {read}
             if value != last:
@@ -59,7 +62,7 @@ SCALARS = {"uint64": "Q", "int64": "q", "float64": "d", "uint32": "I", "float32"
 def watch(tmp_path):
     """Has one process write and another read; tells what the second saw."""
     path = tmp_path / "file"
-    path.write_bytes(bytes(64) + ONE)
+    path.write_bytes(bytes(64) + 2 * ONE)
 
     def watch(write, read, format, reads=READS):
         one, other = (struct.unpack_from(format, pattern)[0] for pattern in (ONE, OTHER))
