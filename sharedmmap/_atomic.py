@@ -58,7 +58,7 @@ class _AtomicWord:
 
     Sequentially consistent; results wrap. ``OverflowError`` for an operand out of range,
     ``UnmappedMemoryError`` after ``unmap()``, ``OutOfBoundsError`` once the file has been found to end before
-    the word, ``io.UnsupportedOperation`` where the mapping is read-only and the operation is not ``load``.
+    the word, ``io.UnsupportedOperation`` for what writes where the mapping is read-only.
     One made before ``File.restore()`` keeps raising: make it anew.
     """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 from errno import EACCES, EAGAIN, EMFILE, ENOMEM, EPERM
 
 __all__ = ["Error", "MappingFaultError", "OutOfBoundsError", "UnmappedMemoryError", "os_error"]
@@ -42,6 +41,8 @@ class MappingFaultError(Error, OSError):
 
 def os_error(errno: int, call: str) -> OSError:
     """The ``OSError`` (or its subclass) for a system call that failed, with the limit and the remedy."""
+    import resource  # not on every platform; what to say there is _native's business
+
     hint = ""
     if call == "mmap" and errno == ENOMEM:
         hint = "; the process may have reached vm.max_map_count mappings, or its address space limit"

@@ -553,7 +553,7 @@ class File:
         complete = bool(flags & Sync.SYNC) and size == region.pages(0, None)[1]
         peak = region.c.peak
         try:
-            if complete:
+            if complete and not region.c.views:
                 region.c.dirty = 0  # before the call, so that a write made meanwhile stays owed
             if size and lib.msync(start, size, flags):
                 raise os_error(ffi.errno, "msync")
@@ -571,8 +571,6 @@ class File:
             raise
         if complete:
             region.c.peak = limit
-            if region.c.views:
-                region.c.dirty = 1
 
     def advise(self, advice: int, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> None:
         """Tells the kernel how the range will be used; see madvise(2).

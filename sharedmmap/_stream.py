@@ -37,7 +37,7 @@ class Stream(io.RawIOBase):
         return max(0, min(self._length, self._open_region().refresh() - self._start))
 
     def readable(self) -> bool:
-        """True."""
+        """Whether it can be read: always."""
         self._open_region()
         return True
 
@@ -46,7 +46,7 @@ class Stream(io.RawIOBase):
         return self._open_region().is_writable
 
     def seekable(self) -> bool:
-        """True."""
+        """Whether it has a position that can be set: always."""
         self._open_region()
         return True
 

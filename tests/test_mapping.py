@@ -274,7 +274,7 @@ def test_a_descriptor_not_open_for_both_is_a_permission_error(path, flags):
 
 @LINUX_ONLY
 def test_too_much_for_the_address_space_names_the_limit(f):
-    with pytest.raises(OSError, match="vm.max_map_count") as caught:
+    with pytest.raises(OSError, match=r"vm\.max_map_count") as caught:
         File(f, length=2**62)
     assert caught.value.errno == errno.ENOMEM
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.path[0:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-import report
-from operations import operations
-from timing import measure
+import report  # noqa: E402  (found by the line above)
+from operations import operations  # noqa: E402
+from timing import measure  # noqa: E402
 
 
 def main() -> None:

@@ -10,12 +10,15 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
-import sharedmmap
 from ring import Receiver, Sender
 from timing import Operation, Run, loop, offsets, once
+
+import sharedmmap
 
 MIB = 1 << 20
 SIZE = 128 * MIB
@@ -30,7 +33,7 @@ class Peers:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / "file"
-        self.file = open(self.path, "w+b")
+        self.file = open(self.path, "w+b")  # noqa: SIM115  (open as long as the peers are)
         self.file.truncate(SIZE)
         self.fd = self.file.fileno()
         self.ours = sharedmmap.File(self.fd)
@@ -149,7 +152,9 @@ def copies(peers: Peers) -> Iterator[Operation]:
     for size in (16, 64, 1024, 64 << 10, MIB, 64 * MIB):
         name = f"{size >> 20} MiB" if size >= MIB else f"{size >> 10} KiB" if size >= 1024 else f"{size} B"
         small = size <= 1024
-        where = offsets(SPAN - size if small else SIZE - size, 1, 1000 if small else max(2, min(200, (64 * MIB) // size)))
+        where = offsets(
+            SPAN - size if small else SIZE - size, 1, 1000 if small else max(2, min(200, (64 * MIB) // size))
+        )
         repeat = REPEAT if small else 1
         dest, source = bytearray(size), bytes(size)
         extra = {"n": size, "dest": dest, "into": memoryview(dest), "source": source}
@@ -213,14 +218,12 @@ def searches(peers: Peers) -> Iterator[Operation]:
         ("find, easy", b"the quick brown fox jumps over the lazy dog. " * 200_000, b"lazy cat"),
         ("find, hard", b"ab" * 4_000_000, b"aaab"),
     ):
-        ours, theirs = peers.ours, peers.mmap
-        ours[: len(text)] = text
-        end = len(text)
+        peers.ours[: len(text)] = text
         yield Operation(
             name,
             {
-                "ours": once(lambda end=end, sub=sub: ours.find(sub, 0, end)),  # type: ignore[misc]
-                "mmap": once(lambda end=end, sub=sub: theirs.find(sub, 0, end)),  # type: ignore[misc]
+                "ours": once(partial(peers.ours.find, sub, 0, len(text))),
+                "mmap": once(partial(peers.mmap.find, sub, 0, len(text))),
             },
         )
 
@@ -313,7 +316,9 @@ def flushes(peers: Peers) -> Iterator[Operation]:
 
     m.flush()
     yield Operation("flush, clean", {"ours": once(m.flush, 1000), "mmap": once(std.flush, 20)})
-    yield Operation("flush, one dirty page", {"ours": once(lambda: page(m), 20), "mmap": once(lambda: page(std), 20)})
+    yield Operation(
+        "flush, one dirty page", {"ours": once(lambda: page(m), 20), "mmap": once(lambda: page(std), 20)}
+    )
 
 
 TRIPS = 5_000
@@ -324,7 +329,9 @@ def messages(peers: Peers) -> Iterator[Operation]:
     """A second process answers; ours and multiprocessing's own means, the same messages."""
     context = multiprocessing.get_context("fork")
 
-    def with_child(child: Callable[..., None], arguments: tuple[Any, ...], parent: Callable[[], None], count: int) -> float:
+    def with_child(
+        child: Callable[..., None], arguments: tuple[Any, ...], parent: Callable[[], None], count: int
+    ) -> float:
         process = context.Process(target=child, args=arguments)
         process.start()
         try:
