@@ -32,7 +32,7 @@ _SMALL = 4096  # bytes up to which one more copy costs less than asking for the 
 
 
 # What slicing a buffer raises for a step, for what does not fit and for what is no index: the slow way tells.
-_NOT_THIS_WAY = (IndexError, TypeError, ValueError, NotImplementedError)
+_NOT_THIS_WAY = (IndexError, OverflowError, TypeError, ValueError, NotImplementedError)
 _TYPECODES = tuple("bBhHiIqQfd")
 _layout = lru_cache(maxsize=256)(Struct)
 
