@@ -48,7 +48,7 @@ T = TypeVar("T")
 def as_index(value: SupportsIndex) -> int:
     """An exact ``int``: a subclass could compare as it likes, a numpy integer wraps."""
     value = index(value)
-    return value if type(value) is int else int.__int__(value)
+    return value if type(value) is int else int.__add__(value, 0)
 
 
 def readable_bytes(source: Any) -> Any:

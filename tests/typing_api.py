@@ -161,8 +161,8 @@ def words(m: File) -> None:
     assert_type(half.fetch_or(1), int)
     assert_type(half.fetch_xor(1), int)
     if sys.platform == "linux":
-        assert_type(half.wait(0), bool)
-        assert_type(half.wait(expected=1, timeout=0), bool)
+        assert_type(half.wait(5), bool)
+        assert_type(half.wait(expected=0, timeout=0), bool)
         assert_type(half.notify(), int)
         assert_type(half.notify(count=2), int)
     word.store("5")  # type: ignore[arg-type]
@@ -172,7 +172,7 @@ def elsewhere(m: File) -> None:
     stream = m.stream(0, Index(64))
     assert_type(stream, Stream)
     assert_type(m.stream(offset=0, length=None), Stream)
-    raw: io.RawIOBase = stream
+    raw: io.RawIOBase = m.stream()
     assert_type(io.BufferedRandom(raw).read(1), bytes)
     assert_type(stream.readable(), bool)
     assert_type(stream.writable(), bool)
