@@ -704,6 +704,8 @@ def open(
             raise ValueError(f"{name} must be at least 1 and end in a file offset, not {value}")
     if capacity is not None and length is not None and capacity < length:
         raise ValueError(f"capacity {capacity} is less than length {length}")
+    if mode in ("w+", "x+") and length is None and offset > 0:
+        raise ValueError(f"offset {offset} is past the end of an empty file: a length must be given")
 
     fd = os.open(path, _MODES[mode] | os.O_CLOEXEC, 0o666)
     try:

@@ -144,6 +144,8 @@ def _write_in_pieces(self: Region, memory: Any, offset: int) -> int:
     size = len(memory)
     if not size or offset < 0 or offset > self.c.write_limit - size:
         size = self.room(offset, size, writing=True)
+    if not size:
+        return 0
     if size <= PIECE:
         _write_piece(self, memory, offset, 0, size)
     else:
