@@ -202,7 +202,8 @@ def get_build_hook() -> type:
                     build_data["force_include"][str(module)] = f"sharedmmap/{module.name}"
             build_data["pure_python"] = False
             if all(".abi3." in module.name for module in modules):
-                platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+                # The platform as hatchling tells it: on macOS it heeds ARCHFLAGS and MACOSX_DEPLOYMENT_TARGET.
+                platform = self.build_config.builder.get_best_matching_tag().rpartition("-")[2]
                 build_data["tag"] = f"cp39-abi3-{platform}"
             else:
                 build_data["infer_tag"] = True
