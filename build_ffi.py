@@ -151,22 +151,7 @@ quickbuilder.cdef(
 )
 quickbuilder.set_source(
     "sharedmmap._quick",
-    # The wrappers that cffi generates below this line keep the GIL, so nothing in this module may block, and
-    # leave errno alone, so nothing in it may report through that. (On PyPy, which has no such wrappers, the
-    # macros do nothing.)
-    """
-    #undef Py_BEGIN_ALLOW_THREADS
-    #undef Py_END_ALLOW_THREADS
-    #define Py_BEGIN_ALLOW_THREADS {
-    #define Py_END_ALLOW_THREADS }
-    #undef _cffi_restore_errno
-    #undef _cffi_save_errno
-    #define _cffi_restore_errno() ((void)0)
-    #define _cffi_save_errno() ((void)0)
-    #include "bulk.h"
-    #include "scalar.h"
-    #include "word.h"
-    """
+    '#include "quick.h"\n#include "bulk.h"\n#include "scalar.h"\n#include "word.h"\n'
     + in_c("DEFINE_INTEGER({name}, {type}, {bits})", tuple(s for s in SCALARS if "int" in s))
     + in_c("\nDEFINE_WORD({name}, {type})", WORDS),
     depends=[str(path) for path in sorted(PACKAGE.glob("*.h"))],

@@ -13,8 +13,9 @@ import re
 import sys
 from typing import Any, Callable, NamedTuple, Protocol, SupportsFloat, SupportsIndex, TypeVar, Union
 
+from ._arguments import as_index
 from ._native import PYPY, ffi, quick
-from ._region import Region, as_index
+from ._region import Region
 
 __all__ = ["by_call", "by_pointer", "float_accessors", "int_accessors"]
 
@@ -41,6 +42,10 @@ IntWriter = _Method[_Write[SupportsIndex]]
 FloatReader = _Method[_Read[float]]
 FloatWriter = _Method[_Write[Union[SupportsFloat, SupportsIndex]]]
 
+_NOT_EXACT = (OverflowError, TypeError)
+"""What a quick call raises for an argument that is no ``int``, or that does not fit."""
+
+_GREATEST_FLOAT32 = float.fromhex("0x1.fffffep127")
 _OVERFLOWS_FLOAT32 = float.fromhex("0x1.ffffffp127")  # half way from the greatest float32 to the next power
 
 
@@ -49,10 +54,10 @@ class Row(NamedTuple):
 
     name: str
     size: int  # bytes
-    low: int  # the range of an integer
-    high: int
-    load: Callable[[Any, int], Any]  # 0 where the slow path must tell what happened
-    store: Callable[[Any, int, Any], int]  # likewise, where it is not 0
+    low: float  # the range; what a float cannot be is seen to apart
+    high: float
+    load: Callable[[Any, SupportsIndex], Any]  # 0 where the slow path must tell what happened
+    store: Callable[[Any, SupportsIndex, Any], int]  # likewise, where it is not 0
 
     @property
     def is_float(self) -> bool:
@@ -83,33 +88,37 @@ class Row(NamedTuple):
 
 def _row(name: str) -> Row:
     size = int(re.sub(r"\D", "", name)) // 8
-    unsigned = name.startswith("u")
-    low, high = (0, 2 ** (8 * size) - 1) if unsigned else (-(2 ** (8 * size - 1)), 2 ** (8 * size - 1) - 1)
+    low: float
+    high: float
+    if name.startswith("float"):
+        high = _GREATEST_FLOAT32 if size == 4 else math.inf
+        low = -high
+    elif name.startswith("u"):
+        low, high = 0, 2 ** (8 * size) - 1
+    else:
+        low, high = -(2 ** (8 * size - 1)), 2 ** (8 * size - 1) - 1
     return Row(name, size, low, high, getattr(quick, f"load_{name}"), getattr(quick, f"store_{name}"))
 
 
 def by_call(row: Row) -> tuple[Any, Any]:
     """The accessors as one C call each; it checks the range before the access and the state after it."""
-    load, store, number = row.load, row.store, float if row.is_float else int
+    load, store = row.load, row.store
     read_slowly, write_slowly = row.read_slowly, row.write_slowly
 
     def read(self: Any, offset: SupportsIndex) -> Any:
         region = self._region
-        if type(offset) is int:
-            try:
-                return load(region.c, offset) or read_slowly(region, offset)
-            except OverflowError:  # an offset that no 64-bit integer holds
-                pass
-        return read_slowly(region, offset)
+        try:
+            return load(region.c, offset) or read_slowly(region, offset)
+        except _NOT_EXACT:
+            return read_slowly(region, offset)
 
     def write(self: Any, value: Any, offset: SupportsIndex) -> None:
         region = self._region
-        if type(offset) is int and type(value) is number:
-            try:
-                if not store(region.c, offset, value):
-                    return
-            except OverflowError:
-                pass
+        try:
+            if not store(region.c, offset, value):
+                return
+        except _NOT_EXACT:
+            pass
         write_slowly(region, value, offset)
 
     return read, write
@@ -117,14 +126,16 @@ def by_call(row: Row) -> tuple[Any, Any]:
 
 def by_pointer(row: Row) -> tuple[Any, Any]:
     """The accessors through a pointer, checked here."""
-    size, low, is_float = row.size, row.low, row.is_float
+    size, low, high, number = row.size, row.low, row.high, float if row.is_float else int
     read_slowly, write_slowly = row.read_slowly, row.write_slowly
     # A 64-bit value goes as a signed one, which PyPy does not box; what does not fit is corrected or goes
-    # the slow way.
-    high = min(sys.maxsize, row.high)
-    wrap = 2**64 if row.high > high else 0
-    pointer = ffi.typeof("double *" if is_float else "int64_t *" if wrap else f"{row.name}_t *")
-    number = float if is_float else int
+    # the slow way. So does a NaN, which differs from itself: a conversion could change its bits.
+    wrap = 0
+    if row.name == "uint64":
+        high, wrap = sys.maxsize, 2**64
+    pointer = ffi.typeof(
+        {"float32": "float *", "float64": "double *", "uint64": "int64_t *"}.get(row.name, f"{row.name}_t *")
+    )
     view = ffi.cast
 
     def read(self: Any, offset: SupportsIndex) -> Any:
@@ -132,7 +143,7 @@ def by_pointer(row: Row) -> tuple[Any, Any]:
         c = region.c
         if type(offset) is int and 0 <= offset <= c.limit - size:
             value = view(pointer, c.base + offset)[0]  # in bounds: checked above; alive: region
-            if not c.state:
+            if not c.state and value == value:
                 return value if not wrap or value >= 0 else value + wrap
         return read_slowly(region, offset)
 
@@ -143,7 +154,7 @@ def by_pointer(row: Row) -> tuple[Any, Any]:
             type(offset) is int
             and type(value) is number
             and 0 <= offset <= c.write_limit - size
-            and (is_float or low <= value <= high)
+            and low <= value <= high
         ):
             view(pointer, c.base + offset)[0] = value  # in bounds: checked above; alive: region
             c.dirty = 1
@@ -156,8 +167,7 @@ def by_pointer(row: Row) -> tuple[Any, Any]:
 
 def _accessors(name: str) -> tuple[Any, Any]:
     row = _row(name)
-    # PyPy converts a float32 through a double, which changes the bits of a signalling NaN; C keeps them.
-    read, write = by_pointer(row) if PYPY and name != "float32" else by_call(row)
+    read, write = by_pointer(row) if PYPY else by_call(row)
     kind = "float" if row.is_float else "int"
     for function, verb, types in (
         (read, "read", {"offset": "SupportsIndex", "return": kind}),
