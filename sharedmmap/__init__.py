@@ -2,8 +2,9 @@
 
 from ._atomic import AtomicUint32, AtomicUint64
 from ._errors import Error, MappingFaultError, OutOfBoundsError, UnmappedMemoryError
-from ._file import File, open
+from ._file import File
 from ._flags import Advice, Prot, Sync
+from ._open import open
 from ._stream import Stream
 
 __all__ = [

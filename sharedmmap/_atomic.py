@@ -8,9 +8,10 @@ import os
 import time
 from typing import Any, Callable, ClassVar, Protocol, SupportsIndex
 
+from ._arguments import as_index, as_size
 from ._errors import OutOfBoundsError
 from ._native import ffi, lib, quick
-from ._region import Region, as_index
+from ._region import Region
 
 __all__ = ["AtomicUint32", "AtomicUint64"]
 
@@ -182,9 +183,7 @@ class AtomicUint32(_AtomicWord, scalar="uint32"):
 
     def notify(self, count: SupportsIndex = 1) -> int:
         """Wakes up to ``count`` of those that wait for the word; returns how many. See futex(2)."""
-        count = as_index(count)
-        if count < 0:
-            raise ValueError(f"count {count} is negative")
+        count = as_size(count, "count")
         self.load()
         woken: int = lib.word_notify(self._word, min(count, 2**31 - 1))
         if woken < 0:

@@ -18,23 +18,25 @@ import io
 import os
 import sys
 from contextlib import contextmanager
-from operator import index
 from typing import TYPE_CHECKING, Any, Callable, SupportsIndex, TypeVar
 
+from ._arguments import as_index, as_size
 from ._errors import MappingFaultError, OutOfBoundsError, UnmappedMemoryError, os_error
 from ._native import PYPY, ffi, lib, quick
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LIVE_AND_DIRTY", "PAGE", "PIECE", "Region", "as_index", "readable_bytes", "writable_bytes"]
+__all__ = ["LIVE_AND_DIRTY", "NOT_THIS_WAY", "PAGE", "PIECE", "Region"]
 
 PAGE = os.sysconf("SC_PAGESIZE")
 
 PIECE = 1 << 20
 """Copies of so many bytes, or more, release the GIL; a fault is noticed after so many at the latest."""
 
-_BYTES = ffi.typeof("char[]")
+NOT_THIS_WAY = (IndexError, OverflowError, TypeError, ValueError, NotImplementedError)
+"""What slicing a buffer raises for what does not fit, is read-only or is no index: the slow way tells."""
+
 _BYTE = ffi.typeof("uint8_t *")
 _PAIR = ffi.typeof("uint16_t *")
 _FAILED = ffi.cast("void *", -1)
@@ -43,37 +45,6 @@ LIVE_AND_DIRTY = lib.LIVE | 1 << 8
 """The state and the dirty flag of a live region that has been written to, as ``marks`` shows them."""
 
 T = TypeVar("T")
-
-
-def as_index(value: SupportsIndex) -> int:
-    """An exact ``int``: a subclass could compare as it likes, a numpy integer wraps."""
-    value = index(value)
-    return value if type(value) is int else int.__add__(value, 0)
-
-
-def readable_bytes(source: Any) -> Any:
-    """What ``Region.write_from`` copies from; its length is in bytes. For any C-contiguous buffer."""
-    return _pypy_memory(source, False) if PYPY else ffi.from_buffer(_BYTES, source)
-
-
-def writable_bytes(dest: Any) -> Any:
-    """What ``Region.read_into`` copies to; its length is in bytes. For any writable C-contiguous buffer."""
-    return _pypy_memory(dest, True) if PYPY else ffi.from_buffer(_BYTES, dest, True)
-
-
-def _pypy_memory(target: Any, writable: bool) -> Any:
-    """The same on PyPy: cdata, or where that would not be safe or cannot be had, something to be sliced."""
-    if isinstance(target, bytearray) or (type(target) is bytes and not writable):
-        return target  # PyPy lets a bytearray be resized while cdata points into it
-    view = target if type(target) is memoryview else memoryview(target)
-    if not view.c_contiguous:
-        raise BufferError("the buffer is not C-contiguous")
-    if writable and view.readonly:
-        raise BufferError("the buffer is read-only")
-    try:
-        return ffi.from_buffer(_BYTES, target, writable)
-    except TypeError:  # it has no address
-        return view.cast("B")
 
 
 def _collecting(make: Callable[[], T]) -> T:
@@ -98,8 +69,9 @@ def _collect_dropped() -> None:
         _many_descriptors = max(256, 2 * lib.open_descriptors())
 
 
-def _call_copying(name: str, *, writing: bool) -> Callable[[Region, Any, int], int]:
+def _copying_in_c(*, writing: bool) -> Callable[[Region, Any, int], int]:
     """A copy in C, which checks the range itself: the first try asks nothing, what fails is looked into."""
+    name = "region_write" if writing else "region_read"
     quick_copy, long_copy = getattr(quick, name), getattr(lib, name)
 
     def copy(self: Region, memory: Any, offset: int) -> int:
@@ -115,52 +87,44 @@ def _call_copying(name: str, *, writing: bool) -> Callable[[Region, Any, int], i
     return copy
 
 
-# PyPy does not keep the memory of a caller's object from moving, so no pointer to it is held while the GIL is
-# released: the copies go through ffi.memmove, which keeps it, and through slices.
+def _copying_in_pieces(*, writing: bool) -> Callable[[Region, Any, int], int]:
+    """A copy for PyPy, which does not keep the memory of a caller's object from moving.
+
+    So no pointer to it is held while the GIL is released: ``ffi.memmove`` keeps it, and slices do.
+    """
+
+    def copy_piece(self: Region, memory: Any, offset: int, done: int, end: int) -> None:
+        # In bounds: the caller asked; alive: self.
+        if not isinstance(memory, ffi.CData):
+            if writing:
+                piece = memory if end - done == len(memory) else memory[done:end]
+                self.buffer[offset + done : offset + end] = piece
+            else:
+                memory[done:end] = self.buffer[offset + done : offset + end]
+        elif writing:
+            ffi.memmove(self.c.base + offset + done, memory + done, end - done)
+        else:
+            ffi.memmove(memory + done, self.c.base + offset + done, end - done)
+        if writing:
+            self.wrote()
+        else:
+            self.check()
+
+    def copy(self: Region, memory: Any, offset: int) -> int:
+        size = len(memory)
+        if not size or offset < 0 or offset > (self.c.write_limit if writing else self.c.limit) - size:
+            size = self.room(offset, size, writing=writing)
+        if 0 < size <= PIECE:  # no loop: it would be a trace of its own
+            copy_piece(self, memory, offset, 0, size)
+        else:
+            for done in range(0, size, PIECE):
+                copy_piece(self, memory, offset, done, min(done + PIECE, size))
+        return size
+
+    return copy
 
 
-def _read_in_pieces(self: Region, memory: Any, offset: int) -> int:
-    size = len(memory)
-    if not size or offset < 0 or offset > self.c.limit - size:
-        size = self.room(offset, size)
-    if size <= PIECE:  # no loop: it would be a trace of its own
-        _read_piece(self, memory, offset, 0, size)
-    else:
-        for done in range(0, size, PIECE):
-            _read_piece(self, memory, offset, done, min(done + PIECE, size))
-    return size
-
-
-def _read_piece(self: Region, memory: Any, offset: int, done: int, end: int) -> None:
-    # In bounds: the caller asked; alive: self.
-    if not isinstance(memory, ffi.CData):
-        memory[done:end] = self.buffer[offset + done : offset + end]
-    else:
-        ffi.memmove(memory + done, self.c.base + offset + done, end - done)
-    self.check()
-
-
-def _write_in_pieces(self: Region, memory: Any, offset: int) -> int:
-    size = len(memory)
-    if not size or offset < 0 or offset > self.c.write_limit - size:
-        size = self.room(offset, size, writing=True)
-    if not size:
-        return 0
-    if size <= PIECE:
-        _write_piece(self, memory, offset, 0, size)
-    else:
-        for done in range(0, size, PIECE):
-            _write_piece(self, memory, offset, done, min(done + PIECE, size))
-    return size
-
-
-def _write_piece(self: Region, memory: Any, offset: int, done: int, end: int) -> None:
-    # In bounds: the caller asked; alive: self.
-    if not isinstance(memory, ffi.CData):
-        self.buffer[offset + done : offset + end] = memory[done:end]
-    else:
-        ffi.memmove(self.c.base + offset + done, memory + done, end - done)
-    self.wrote()
+_copying = _copying_in_pieces if PYPY else _copying_in_c
 
 
 class Region:
@@ -173,25 +137,25 @@ class Region:
         "length",
         "marks",
         "offset",
+        "prot",
         "readable",
         "state",
         "successor",
-        "tracked",
         "whole",
         "writable",
     )
 
-    def __init__(self, fd: int, offset: int, length: int, is_writable: bool, tracked: bool) -> None:
-        sys.audit("sharedmmap.File", fd, offset, length, lib.PROT_READ | is_writable * lib.PROT_WRITE)
+    def __init__(self, fd: int, offset: int, length: int, prot: int, trackfd: bool) -> None:
+        sys.audit("sharedmmap.File", fd, offset, length, prot)
         self.offset = offset
         self.length = length
-        self.is_writable = is_writable
-        self.tracked = tracked
+        self.prot = prot
+        self.is_writable = bool(prot & lib.PROT_WRITE)
         self.cause: tuple[int, str, int] | None = None
         if PYPY:
             _collect_dropped()
         self.successor: dict[str, Region] = {}
-        self.c = _collecting(lambda: self._map(fd))
+        self.c = _collecting(lambda: self._map(fd, trackfd))
         # Sound: the fields live in the registry's slot, which is ours until self.c is collected.
         self.state = ffi.cast(_BYTE, ffi.addressof(self.c, "state"))
         self.dirty = ffi.cast(_BYTE, ffi.addressof(self.c, "dirty"))
@@ -200,16 +164,15 @@ class Region:
         self.buffer = ffi.buffer(self.c.base, length) if length else ffi.buffer(self.state, 0)
         self._note_limit()
 
-    def _map(self, fd: int) -> Any:
+    def _map(self, fd: int, trackfd: bool) -> Any:
         lead = self.offset % PAGE
         size = lead + self.length if self.length else 0
         start = ffi.NULL
         if size:
-            prot = lib.PROT_READ | (lib.PROT_WRITE if self.is_writable else 0)
-            start = lib.mmap(ffi.NULL, size, prot, lib.MAP_SHARED, fd, self.offset - lead)
+            start = lib.mmap(ffi.NULL, size, self.prot, lib.MAP_SHARED, fd, self.offset - lead)
             if start == _FAILED:
                 raise os_error(ffi.errno, "mmap")
-        c = lib.region_open(start, lead, self.length, fd, self.offset, self.is_writable, self.tracked)
+        c = lib.region_open(start, lead, self.length, fd, self.offset, self.is_writable, trackfd)
         if not c:
             failed = os_error(ffi.errno, "dup")
             if size:
@@ -288,14 +251,17 @@ class Region:
         self.check()
         if writing:
             self.require_writable()
-        if offset < 0 or offset > self.length - size:
-            raise OutOfBoundsError(
-                f"{size} bytes at offset {offset} are outside the mapping of {self.length} bytes"
-            )
+        self._require_inside(offset, size)
         if offset > self.c.limit - size and offset > (limit := self.refresh()) - size:
             raise OutOfBoundsError(
                 f"{size} bytes at offset {offset} reach past the end of the file, "
                 f"which backs {limit} of the mapping's {self.length} bytes"
+            )
+
+    def _require_inside(self, offset: int, size: int) -> None:
+        if offset < 0 or offset > self.length - size:
+            raise OutOfBoundsError(
+                f"{size} bytes at offset {offset} are outside the mapping of {self.length} bytes"
             )
 
     def require_writable(self) -> None:
@@ -312,21 +278,22 @@ class Region:
             if offset < limit:
                 return min(wanted, limit - offset)
 
+    def span(self, offset: SupportsIndex, length: SupportsIndex | None) -> tuple[int, int]:
+        """A range of the mapping, accessible or not; without a length it goes to the end."""
+        offset = as_index(offset)
+        length = max(0, self.length - offset) if length is None else as_size(length, "length")
+        self.check()
+        self._require_inside(offset, length)
+        return offset, length
+
     def pages(
         self, offset: SupportsIndex, length: SupportsIndex | None, end: int | None = None
     ) -> tuple[Any, int]:
         """Where the pages of a range start, and how many bytes it is from there to its end.
 
-        A range without a length goes to the end of the mapping; what lies past ``end`` is left out.
+        What lies past ``end`` is left out.
         """
-        offset = as_index(offset)
-        length = self.length - offset if length is None else as_index(length)
-        if not 0 <= offset <= self.length or length > self.length - offset:
-            raise OutOfBoundsError(
-                f"{length} bytes at offset {offset} are outside the mapping of {self.length} bytes"
-            )
-        if length < 0:
-            raise ValueError(f"length {length} is negative")
+        offset, length = self.span(offset, length)
         if end is not None:
             length = max(0, min(length, end - offset))
         before = (self.offset + offset) % PAGE
@@ -346,57 +313,48 @@ class Region:
         self.check()
         return found
 
-    def write(self, source: bytes, offset: int) -> None:
-        """Copies all of ``source`` to ``offset``, or raises."""
-        size = len(source)
-        if offset >= 0 and 0 < size < PIECE:
-            try:
-                # In bounds: it ends at the limit, and what is cut short does not match; alive: self.
-                self.writable[offset : offset + size] = source
-            except (TypeError, ValueError):  # read-only, or cut short
-                pass
-            else:
-                if self.marks[0] != LIVE_AND_DIRTY:
-                    self.wrote()
-                return
-        self.write_all_from(readable_bytes(source), offset)
-
     def wrote(self) -> None:
         """Marks the region dirty; raises unless it is live, so unless what was written reached the file."""
         self.dirty[0] = 1
         self.check()
 
-    def read_all_into(self, memory: Any, offset: int) -> None:
-        """Fills ``memory`` from ``offset``, or raises."""
-        size = len(memory)
-        self.require(offset, size)
-        if size and self.read_into(memory, offset) < size:  # the file has shrunk since
-            self.require(offset, size)
-            raise OutOfBoundsError(f"the file shrank while {size} bytes at offset {offset} were read")
+    read_into = _copying(writing=False)
+    """Copies to ``memory`` from ``offset``, as much as it holds and is accessible; the bytes copied."""
 
-    def write_all_from(self, memory: Any, offset: int) -> None:
-        """Copies all of ``memory`` to ``offset``, or raises."""
+    write_from = _copying(writing=True)
+    """Copies ``memory`` to ``offset``, as much as is accessible there; the bytes copied."""
+
+    def copy_all(self, memory: Any, offset: int, *, writing: bool) -> None:
+        """Copies all of ``memory``, or raises."""
         size = len(memory)
-        self.require(offset, size, writing=True)
-        if size and self.write_from(memory, offset) < size:
-            self.require(offset, size, writing=True)
-            raise OutOfBoundsError(f"the file shrank while {size} bytes at offset {offset} were written")
+        self.require(offset, size, writing=writing)
+        copy = self.write_from if writing else self.read_into
+        if size and copy(memory, offset) < size:  # the file has shrunk since
+            self.require(offset, size, writing=writing)
+            raise OutOfBoundsError(f"the file shrank while {size} bytes at offset {offset} were copied")
+
+    def write_record(self, record: bytes, offset: int) -> None:
+        """The same for a few bytes to be written, sooner where one call can do it all."""
+        astray = PYPY or not record or not 0 <= offset <= self.length
+        if astray or quick.region_write(self.c, offset, record, len(record)):
+            self.copy_all(record, offset, writing=True)
 
     def view(self, offset: int, size: int, *, readonly: bool) -> memoryview:
         """The memory itself; what was read through it cannot be checked, and what is written is not noticed."""
         self.require(offset, size, writing=not readonly)
         if not size:
-            return memoryview(b"")
-        if not readonly:
-            lib.region_add_view(self.c)
-
-        def dropped(_: Any) -> None:
+            found = memoryview(bytearray())
+        else:
             if not readonly:
-                lib.region_drop_view(self.c)
+                lib.region_add_view(self.c)
 
-        # In bounds: required; alive: the memoryview keeps the buffer, that keeps the pointer, the pointer its
-        # destructor, and the destructor keeps self.
-        found = memoryview(ffi.buffer(ffi.gc(self.c.base + offset, dropped), size))
+            def dropped(_: Any) -> None:
+                if not readonly:
+                    lib.region_drop_view(self.c)
+
+            # In bounds: required; alive: the memoryview keeps the buffer, that keeps the pointer, the pointer
+            # its destructor, and the destructor keeps self.
+            found = memoryview(ffi.buffer(ffi.gc(self.c.base + offset, dropped), size))
         return found.toreadonly() if readonly else found
 
     def find(self, call: str, sub: Any, start: int, end: int) -> int:
@@ -429,9 +387,3 @@ class Region:
         while (quick if size < PIECE else lib).region_move(self.c, dest, src, size):
             self.require(src, size)
             self.require(dest, size, writing=True)
-
-    read_into = _read_in_pieces if PYPY else _call_copying("region_read", writing=False)
-    """Copies to ``memory`` from ``offset``, as much as it holds and is accessible; the bytes copied."""
-
-    write_from = _write_in_pieces if PYPY else _call_copying("region_write", writing=True)
-    """Copies ``memory`` to ``offset``, as much as is accessible there; the bytes copied."""

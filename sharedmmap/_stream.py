@@ -7,7 +7,8 @@ import io
 import os
 from typing import Any
 
-from ._region import Region, as_index, readable_bytes
+from ._arguments import as_index, readable_bytes
+from ._region import Region
 
 __all__ = ["Stream"]
 

@@ -629,8 +629,8 @@ def test_a_write_made_during_a_flush_stays_owed(mapped, monkeypatch, write):
             getattr(mapped, write)(7 if write == "write_uint64_at" else b"w" * 8, 0)
             return lib.msync(*args)
 
-    lib = sharedmmap._file.lib
-    monkeypatch.setattr("sharedmmap._file.lib", Meanwhile())
+    lib = sharedmmap._mapping.lib
+    monkeypatch.setattr("sharedmmap._mapping.lib", Meanwhile())
     mapped.flush()
     assert mapped.dirty
 

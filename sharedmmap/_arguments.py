@@ -1,0 +1,71 @@
+"""What callers hand in: numbers made exact, and the memory of their buffers."""
+
+from __future__ import annotations
+
+from array import array
+from operator import index
+from typing import Any, SupportsIndex
+
+from ._native import PYPY, ffi
+
+__all__ = ["as_index", "as_size", "readable_bytes", "writable_bytes"]
+
+_BYTES = ffi.typeof("char[]")
+
+
+def as_index(value: SupportsIndex) -> int:
+    """An exact ``int``: a subclass could compare as it likes, a numpy integer wraps."""
+    value = index(value)
+    return value if type(value) is int else int.__add__(value, 0)
+
+
+def as_size(value: SupportsIndex, name: str) -> int:
+    """The same, of what must not be negative."""
+    size = as_index(value)
+    if size < 0:
+        raise ValueError(f"{name} {size} is negative")
+    return size
+
+
+def readable_bytes(source: Any) -> Any:
+    """What ``Region.write_from`` copies from; its length is in bytes. For any C-contiguous buffer."""
+    return _pypy_memory(source, False) if PYPY else ffi.from_buffer(_BYTES, source)
+
+
+def writable_bytes(dest: Any) -> Any:
+    """What ``Region.read_into`` copies to; its length is in bytes. For any writable C-contiguous buffer."""
+    return _pypy_memory(dest, True) if PYPY else ffi.from_buffer(_BYTES, dest, True)
+
+
+def _pypy_memory(target: Any, writable: bool) -> Any:
+    """The same on PyPy: cdata, or where that would not be safe or cannot be had, something to be sliced.
+
+    PyPy lets another thread resize a bytearray or an array while cdata points into it.
+    """
+    if isinstance(target, bytearray) or (type(target) is bytes and not writable):
+        return target
+    if isinstance(target, array):
+        return _ArrayBytes(target) if writable else target.tobytes()
+    view = target if type(target) is memoryview else memoryview(target)
+    if not view.c_contiguous:
+        raise BufferError("the buffer is not C-contiguous")
+    if writable and view.readonly:
+        raise BufferError("the buffer is read-only")
+    try:
+        return ffi.from_buffer(_BYTES, target, writable)
+    except TypeError:  # it has no address
+        return view.cast("B")
+
+
+class _ArrayBytes:
+    """An array, to be filled by slices in bytes that start and end with its items."""
+
+    def __init__(self, items: array[Any]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items) * self._items.itemsize
+
+    def __setitem__(self, span: slice, value: bytes) -> None:
+        size = self._items.itemsize
+        self._items[span.start // size : span.stop // size] = array(self._items.typecode, value)

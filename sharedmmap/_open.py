@@ -1,0 +1,61 @@
+"""Mapping a file by its path."""
+
+from __future__ import annotations
+
+import os
+from typing import SupportsIndex
+
+from ._arguments import as_index, as_size
+from ._file import File
+from ._mapping import MAX_OFFSET, READ_ONLY, READ_WRITE, rest_of
+from ._region import PAGE
+
+__all__ = ["open"]
+
+_MODES = {
+    "r": os.O_RDONLY,
+    "r+": os.O_RDWR,
+    "w+": os.O_RDWR | os.O_CREAT,
+    "x+": os.O_RDWR | os.O_CREAT | os.O_EXCL,
+}
+
+
+def open(
+    path: str | bytes | os.PathLike[str] | os.PathLike[bytes],
+    mode: str = "r+",
+    *,
+    offset: SupportsIndex = 0,
+    length: SupportsIndex | None = None,
+    capacity: SupportsIndex | None = None,
+) -> File:
+    """Opens a file and maps it.
+
+    ``mode``: ``"r"``, read-only; ``"r+"``, read and write, it must exist; ``"w+"``, created or truncated;
+    ``"x+"``, created, it must not exist. ``offset`` and ``length`` are in bytes; without a length, to the end
+    of the file. In the writing modes a file shorter than ``offset + length`` is extended to it (sparse: see
+    ``File.reserve``). ``capacity`` is how many bytes to map, at least ``length``: room to grow into.
+    """
+    if mode not in _MODES:
+        raise ValueError(f"mode must be one of {', '.join(map(repr, _MODES))}, not {mode!r}")
+    offset = as_size(offset, "offset")
+    length = None if length is None else as_index(length)
+    capacity = None if capacity is None else as_index(capacity)
+    for name, value in (("length", length), ("capacity", capacity)):
+        if value is not None and not 1 <= value <= MAX_OFFSET - PAGE - offset:
+            raise ValueError(f"{name} must be at least 1 and end in a file offset, not {value}")
+    if capacity is not None and length is not None and capacity < length:
+        raise ValueError(f"capacity {capacity} is less than length {length}")
+    if mode in ("w+", "x+") and length is None and offset > 0:
+        raise ValueError(f"offset {offset} is past the end of an empty file: a length must be given")
+
+    fd = os.open(path, _MODES[mode] | os.O_CLOEXEC, 0o666)
+    try:
+        if mode == "w+":
+            os.ftruncate(fd, 0)
+        if mode != "r" and length is not None and os.fstat(fd).st_size < offset + length:
+            os.ftruncate(fd, offset + length)
+        if capacity is not None and length is None and capacity < rest_of(fd, offset):
+            raise ValueError(f"capacity {capacity} is less than the {rest_of(fd, offset)} bytes of the file")
+        return File(fd, offset, capacity or length, READ_ONLY if mode == "r" else READ_WRITE)
+    finally:
+        os.close(fd)
