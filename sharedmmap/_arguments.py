@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from operator import index
 from typing import Any, SupportsIndex
 
@@ -40,12 +39,10 @@ def writable_bytes(dest: Any) -> Any:
 def _pypy_memory(target: Any, writable: bool) -> Any:
     """The same on PyPy: cdata, or where that would not be safe or cannot be had, something to be sliced.
 
-    PyPy lets another thread resize a bytearray or an array while cdata points into it.
+    PyPy lets another thread resize a bytearray while cdata points into it.
     """
     if isinstance(target, bytearray) or (type(target) is bytes and not writable):
         return target
-    if isinstance(target, array):
-        return _ArrayBytes(target) if writable else target.tobytes()
     view = target if type(target) is memoryview else memoryview(target)
     if not view.c_contiguous:
         raise BufferError("the buffer is not C-contiguous")
@@ -55,17 +52,3 @@ def _pypy_memory(target: Any, writable: bool) -> Any:
         return ffi.from_buffer(_BYTES, target, writable)
     except TypeError:  # it has no address
         return view.cast("B")
-
-
-class _ArrayBytes:
-    """An array, to be filled by slices in bytes that start and end with its items."""
-
-    def __init__(self, items: array[Any]) -> None:
-        self._items = items
-
-    def __len__(self) -> int:
-        return len(self._items) * self._items.itemsize
-
-    def __setitem__(self, span: slice, value: bytes) -> None:
-        size = self._items.itemsize
-        self._items[span.start // size : span.stop // size] = array(self._items.typecode, value)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import doctest
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,27 @@ import pytest
 import sharedmmap
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-SESSIONS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+SESSIONS = re.findall(r"^```python\n(>>> .*?)^```", README, re.MULTILINE | re.DOTALL)
+RECIPE = r"^### ([^\n]*)\n[^`#]*```python\n(.*?)^```\n\n```text\n(.*?)^```"
+RECIPES = re.findall(RECIPE, README, re.MULTILINE | re.DOTALL)
 
 
-def test_there_is_a_session() -> None:
+def test_every_block_of_python_is_a_session_or_a_recipe() -> None:
     assert SESSIONS
-    assert all(">>> " in session for session in SESSIONS)
+    assert RECIPES
+    assert README.count("```python\n") == len(SESSIONS) + len(RECIPES)
+
+
+@pytest.mark.parametrize(("code", "shown"), [recipe[1:] for recipe in RECIPES], ids=[name for name, *_ in RECIPES])
+def test_a_recipe_prints_what_is_shown(code: str, shown: str, tmp_path: Path) -> None:
+    if "import numpy" in code:
+        pytest.importorskip("numpy")
+    (tmp_path / "recipe.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "recipe.py"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr, done.returncode) == (shown, "", 0)
 
 
 @pytest.mark.parametrize("session", SESSIONS)
@@ -39,7 +56,7 @@ def test_the_tables_show_what_a_file_has() -> None:
 
 
 def test_the_tables_show_all_that_a_file_has() -> None:
-    public = {name for name in vars(sharedmmap.File) if not name.startswith("_")}
+    public = {name for name in dir(sharedmmap.File) if not name.startswith("_")}
     scalar = re.compile(r"(?:read|write)_((?:u?int|float)\d+)_at")
     assert {name for name in public - documented() if not scalar.fullmatch(name)} == set()
     for found in filter(None, map(scalar.fullmatch, public)):

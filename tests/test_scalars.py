@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sharedmmap import File, OutOfBoundsError
 from sharedmmap._scalar_names import SCALARS
-from sharedmmap._scalars import _row, by_call, by_pointer
+from sharedmmap._scalars import _row, by_pointer
 
 PAGE = mmap.PAGESIZE
 FORMATS = dict(zip(SCALARS, ["<b", "<B", "<h", "<H", "<i", "<I", "<q", "<Q", "<f", "<d"]))
@@ -33,16 +33,14 @@ LARGEST_FLOAT32 = float.fromhex("0x1.fffffep127")
 TOO_LARGE_FLOAT32 = float.fromhex("0x1.ffffffp127")  # half way to the next power of two: rounds up
 
 
-def with_accessors(form):
-    """A ``File`` whose accessors are of one form, whichever the interpreter would have taken."""
-    accessors = {}
+class FileByPointer(File):
+    """The accessors as PyPy has them, on every interpreter."""
+
     for name in SCALARS:
-        if form is by_call or name != "float32":  # which goes by call everywhere
-            accessors[f"read_{name}_at"], accessors[f"write_{name}_at"] = form(_row(name))
-    return type(form.__name__, (File,), accessors)
+        locals()[f"read_{name}_at"], locals()[f"write_{name}_at"] = by_pointer(_row(name))
 
 
-@pytest.fixture(params=[File, with_accessors(by_call), with_accessors(by_pointer)], ids=lambda kind: kind.__name__)
+@pytest.fixture(params=[File, FileByPointer])
 def kind(request):
     return request.param
 
