@@ -374,49 +374,30 @@ def messages(peers: Peers) -> Iterator[Operation]:
 
     message = b"m" * 64
 
-    def stream_ring() -> float:
-        path = peers.folder / "ring"
-        m = sharedmmap.open(path, "w+", length=MIB)
-
-        def send() -> None:
-            sender = Sender(m)
+    def passing(send: Callable[[bytes], object], receive: Callable[[], object]) -> float:
+        def take() -> None:
             for _ in range(MESSAGES):
-                sender.send(message)
+                receive()
 
-        def receive() -> None:
-            receiver = Receiver(m)
+        def give() -> None:
             for _ in range(MESSAGES):
-                receiver.receive()
+                send(message)
 
-        return with_child(receive, (), send, MESSAGES)
+        return with_child(take, (), give, MESSAGES)
 
-    def stream_pipe() -> float:
+    def pass_by_ring() -> float:
+        m = sharedmmap.open(peers.folder / "ring", "w+", length=MIB)
+        return passing(Sender(m).send, Receiver(m).receive)
+
+    def pass_by_pipe() -> float:
         reader, writer = context.Pipe(duplex=False)
+        return passing(writer.send_bytes, reader.recv_bytes)
 
-        def receive() -> None:
-            for _ in range(MESSAGES):
-                reader.recv_bytes()
-
-        def send() -> None:
-            for _ in range(MESSAGES):
-                writer.send_bytes(message)
-
-        return with_child(receive, (), send, MESSAGES)
-
-    def stream_queue() -> float:
+    def pass_by_queue() -> float:
         queue = context.Queue()
-
-        def receive() -> None:
-            for _ in range(MESSAGES):
-                queue.get()
-
-        def send() -> None:
-            for _ in range(MESSAGES):
-                queue.put(message)
-
-        return with_child(receive, (), send, MESSAGES)
+        return passing(queue.put, queue.get)
 
     yield Operation(
         "a 64-byte message to another process",
-        {"ours": stream_ring, "Pipe": stream_pipe, "Queue": stream_queue},
+        {"ours": pass_by_ring, "Pipe": pass_by_pipe, "Queue": pass_by_queue},
     )
