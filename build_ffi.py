@@ -131,7 +131,7 @@ ffibuilder.set_source(
     "#include <sys/mman.h>\n"
     + "".join(f"#ifndef MADV_{name}\n#define MADV_{name} -1\n#endif\n" for name in ADVICE)
     + '#include "bulk.h"\n#include "word.h"\n',
-    sources=[str(PACKAGE / "guard.c"), str(PACKAGE / "word.c")],
+    sources=[str(PACKAGE / name) for name in ("guard.c", "sigbus.c", "word.c")],
     depends=[str(path) for path in sorted(PACKAGE.glob("*.h"))],
     **OPTIONS,
 )

@@ -6,11 +6,11 @@
 #endif
 
 #include "guard.h"
+#include "sigbus.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -28,7 +28,7 @@
 
 /* ---- the registry: slots that are reused but never freed, so the handler may walk them at any time ---- */
 
-enum { SLOTS = 256, MOST_REPEATS = 64 };
+enum { SLOTS = 256 };
 
 struct chunk {
     struct region slots[SLOTS];
@@ -104,14 +104,11 @@ static void retire(struct region *region)
     synchronize_threads();
 }
 
-/* ---- the handler; everything down to install() runs in a signal handler or must be callable from one ---- */
+/* ---- what the SIGBUS handler asks for: like find_region() and what it calls, it must run inside one ---- */
 
-static _Atomic(const struct sigaction *) previous; /* what to hand on to; never freed, never changed */
-static _Atomic uintptr_t handing_on;               /* the thread that is inside `previous` now */
-static _Atomic uintptr_t last_foreign;             /* the address of the last fault that was not ours */
-static _Atomic int repeats;
-
-static bool supply(uintptr_t address)
+/* Supplies the page that is missing at `address`, if that is in one of our regions. Where the fault may be an
+ * old one (`certain` is false), only in a LIVE region: there it has not been seen. */
+static bool supply(uintptr_t address, bool certain)
 {
     struct region *region = find_region(address);
     if (region == NULL)
@@ -119,103 +116,17 @@ static bool supply(uintptr_t address)
     uint8_t live = LIVE;
     if (atomic_compare_exchange_strong(&region->state, &live, FAULTED))
         atomic_store(&region->fault, address);
+    else if (!certain)
+        return false;
     retire(region);
     /* All of it, so that one fault is the last; a page of it where there is no memory for more. */
     return lay_zero_pages(atomic_load(&region->start), atomic_load(&region->size)) ||
            lay_zero_pages(address & ~(page_size - 1), page_size);
 }
 
-static void die(bool fault)
+/* Called with the registry entered. */
+static bool prepare(void)
 {
-    sigset_t set;
-    signal(SIGBUS, SIG_DFL);
-    if (fault)
-        return; /* the instruction runs again, and the kernel ends the process as it would have without us */
-    sigemptyset(&set);
-    sigaddset(&set, SIGBUS);
-    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-    raise(SIGBUS);
-}
-
-/* A handler that returns without mending the fault would be called for ever. Python's own is of that kind. */
-static bool goes_in_circles(uintptr_t address)
-{
-    if (atomic_exchange(&last_foreign, address) == address)
-        return atomic_fetch_add(&repeats, 1) >= MOST_REPEATS;
-    atomic_store(&repeats, 0);
-    return false;
-}
-
-static void hand_on(int number, siginfo_t *info, void *context)
-{
-    const struct sigaction *next = atomic_load(&previous);
-    const bool fault = info->si_code > 0;
-    const uintptr_t self = (uintptr_t)pthread_self();
-
-    /* The one we handed on to has led back to us: handlers that keep each other as their previous. */
-    if (atomic_load(&handing_on) == self) {
-        die(fault);
-        return;
-    }
-    if (!(next->sa_flags & SA_SIGINFO) && next->sa_handler == SIG_IGN && !fault)
-        return;
-    if ((!(next->sa_flags & SA_SIGINFO) && (next->sa_handler == SIG_DFL || next->sa_handler == SIG_IGN)) ||
-        (fault && goes_in_circles((uintptr_t)info->si_addr))) {
-        die(fault);
-        return;
-    }
-    const uintptr_t outer = atomic_exchange(&handing_on, self);
-    if (next->sa_flags & SA_SIGINFO)
-        next->sa_sigaction(number, info, context);
-    else
-        next->sa_handler(number);
-    atomic_store(&handing_on, outer);
-}
-
-/* The address of the last fault of this thread that ended in a signal, or 0. */
-static uintptr_t last_fault(const ucontext_t *context)
-{
-#if defined(__linux__) && defined(__x86_64__)
-    return (uintptr_t)context->uc_mcontext.gregs[REG_CR2];
-#elif defined(__linux__) && defined(__aarch64__)
-    return (uintptr_t)context->uc_mcontext.fault_address;
-#elif defined(__APPLE__) && defined(__x86_64__)
-    return (uintptr_t)context->uc_mcontext->__es.__faultvaddr;
-#elif defined(__APPLE__) && defined(__aarch64__)
-    return (uintptr_t)context->uc_mcontext->__es.__far;
-#else
-    (void)context;
-    return 0;
-#endif
-}
-
-static void on_sigbus(int number, siginfo_t *info, void *context)
-{
-    const int saved = errno;
-    bool ours;
-    if (info->si_code > 0) {
-        ours = supply((uintptr_t)info->si_addr);
-    } else {
-        /* Sent, not a fault. But a handler put in front of ours that steps aside and raises the signal anew
-         * (faulthandler does so) hides a fault of ours. A LIVE region tells: that fault has not been seen. */
-        const uintptr_t address = last_fault(context);
-        struct region *region = find_region(address);
-        ours = region != NULL && atomic_load(&region->state) == LIVE && supply(address);
-    }
-    if (!ours)
-        hand_on(number, info, context);
-    errno = saved;
-}
-
-/* Puts the handler in front, unless it is there. Called with the registry entered. */
-static bool install(void)
-{
-    struct sigaction current;
-    if (sigaction(SIGBUS, NULL, &current) != 0)
-        return false;
-    if ((current.sa_flags & SA_SIGINFO) && current.sa_sigaction == on_sigbus)
-        return true;
-
     if (page_size == 0) {
         page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
         pthread_atfork(enter, leave, leave); /* a child must not inherit the registry half changed */
@@ -223,17 +134,7 @@ static bool install(void)
         syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
 #endif
     }
-    struct sigaction *saved = malloc(sizeof *saved);
-    if (saved == NULL)
-        return false;
-    *saved = current;
-    atomic_store(&previous, saved); /* the old one may be in use by a handler under way: it is never freed */
-
-    /* NODEFER: a handler that we hand on to may end the process by raising SIGBUS again. */
-    struct sigaction ours = {.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
-    ours.sa_sigaction = on_sigbus;
-    sigemptyset(&ours.sa_mask);
-    return sigaction(SIGBUS, &ours, NULL) == 0;
+    return sigbus_install(supply);
 }
 
 /* ---- the descriptor ---- */
@@ -298,7 +199,7 @@ static struct region *take_slot(void)
 {
     struct region *region = NULL;
     enter();
-    if (install() && (free_slots != NULL || grow_registry())) {
+    if (prepare() && (free_slots != NULL || grow_registry())) {
         region = free_slots;
         free_slots = region->next_free;
     }

@@ -1,6 +1,6 @@
 /* The guard: every mapping this process has, and what happens when one of them cannot be backed.
  *
- *  1. region_open() enters a mapping in the registry and puts the SIGBUS handler in front.
+ *  1. region_open() enters a mapping in the registry and puts the SIGBUS handler (sigbus.h) in front.
  *  2. A page the kernel cannot supply raises SIGBUS. The handler finds the region by address, marks it
  *     FAULTED, lays zero pages over all of it and returns: the access completes, on memory that is ours.
  *  3. region_unmap() marks a region UNMAPPED and lays the same zero pages: the tombstone. The address range
