@@ -7,7 +7,7 @@ from typing import Any, SupportsIndex
 
 from ._native import PYPY, ffi
 
-__all__ = ["as_index", "as_size", "readable_bytes", "writable_bytes"]
+__all__ = ["as_index", "as_range", "as_size", "readable_bytes", "writable_bytes"]
 
 _BYTES = ffi.typeof("char[]")
 
@@ -24,6 +24,12 @@ def as_size(value: SupportsIndex, name: str) -> int:
     if size < 0:
         raise ValueError(f"{name} {size} is negative")
     return size
+
+
+def as_range(key: slice, length: int) -> range:
+    """The indices that ``key`` selects of ``length``. Its bounds are made exact: ``indices`` trusts them."""
+    bounds = (None if bound is None else as_index(bound) for bound in (key.start, key.stop, key.step))
+    return range(*slice(*bounds).indices(length))
 
 
 def readable_bytes(source: Any) -> Any:

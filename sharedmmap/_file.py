@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from contextlib import suppress
 from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
-from ._arguments import as_index, as_size, readable_bytes, writable_bytes
+from ._arguments import as_index, as_range, as_size, readable_bytes, writable_bytes
 from ._atomic import AtomicUint32, AtomicUint64
 from ._errors import OutOfBoundsError
 from ._mapping import Mapping
@@ -145,7 +146,7 @@ class File(Mapping):
                     return found if type(key) is slice else found[0]
         if not isinstance(key, slice):
             return region.read(self._item(key), 1)[0]
-        span = range(*key.indices(region.length))
+        span = as_range(key, region.length)
         if not span:
             region.check()
             return b""
@@ -168,6 +169,8 @@ class File(Mapping):
             and len(value) < PIECE
             and region.is_writable
             and (whole := region.whole) is not None
+            # So that it is dirty already if a signal handler that raises comes between the copy and the mark.
+            and region.marks[0] == LIVE_AND_DIRTY
         ):
             try:
                 # In bounds: it clips as this File does, and what is cut short does not match; alive: region.
@@ -184,8 +187,8 @@ class File(Mapping):
                 raise ValueError(f"a byte must be in range(0, 256), not {value}")
             self.write_uint8_at(value, self._item(key))
             return
+        span = as_range(key, region.length)  # first: an __index__ in it could resize value
         source = readable_bytes(value)
-        span = range(*key.indices(region.length))
         if len(source) != len(span):
             raise ValueError(f"a slice of {len(span)} bytes cannot be assigned {len(source)} bytes")
         if not span:
@@ -213,6 +216,16 @@ class File(Mapping):
     def __iter__(self) -> Iterator[int]:
         """The bytes as ints. ``OutOfBoundsError`` at the first that is not accessible."""
         return (self[position] for position in range(len(self)))
+
+    def __reversed__(self) -> Iterator[int]:
+        """The same from the end."""
+        return (self[position] for position in reversed(range(len(self))))
+
+    def __contains__(self, item: Any) -> bool:
+        """Whether a byte or a sequence of bytes stands anywhere in what is accessible, as for ``bytes``."""
+        with suppress(TypeError):  # of a buffer
+            item = bytes((as_index(item),))
+        return self.find(item) >= 0
 
     # ---- single values ----
 
@@ -306,8 +319,9 @@ class File(Mapping):
     def _bounds(self, start: SupportsIndex | None, end: SupportsIndex | None) -> tuple[int, int]:
         """As ``bytes.find`` takes them: a start past the end finds nothing, not even the empty string there."""
         length = self._region.length
-        low, high, _ = slice(start, end).indices(length)
-        return (low, high) if start is None or as_index(start) <= length else (low + 1, high)
+        span = as_range(slice(start, end), length)
+        past_the_end = start is not None and as_index(start) > length
+        return span.start + past_the_end, span.stop
 
     def fill(self, byte: SupportsIndex, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> None:
         """Sets ``length`` bytes from ``offset``, or all to the end of the mapping, to ``byte``.

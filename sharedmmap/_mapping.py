@@ -59,7 +59,7 @@ class Mapping:
                 raise ValueError(f"length must be at least 1, not {length}")
         if offset > MAX_OFFSET - PAGE - length:
             raise ValueError(f"offset {offset} and length {length} reach past the largest file offset")
-        self._region = Region(fd, offset, length, prot, trackfd)
+        self._region = Region(fd, offset, length, prot, bool(trackfd))
 
     # ---- life ----
 
@@ -294,7 +294,7 @@ def _descriptor(f: int | HasFileno) -> int:
         )
     if not 0 <= fd < 2**31:
         raise ValueError(f"{fd} is no file descriptor")
-    return int(fd)
+    return as_index(fd)
 
 
 def rest_of(fd: int, offset: int) -> int:

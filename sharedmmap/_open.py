@@ -34,6 +34,7 @@ def open(
     ``"x+"``, created, it must not exist. ``offset`` and ``length`` are in bytes; without a length, to the end
     of the file. In the writing modes a file shorter than ``offset + length`` is extended to it (sparse: see
     ``File.reserve``). ``capacity`` is how many bytes to map, at least ``length``: room to grow into.
+    Where the kernel refuses the mapping afterwards, the file stays created, truncated or extended.
     """
     if mode not in _MODES:
         raise ValueError(f"mode must be one of {', '.join(map(repr, _MODES))}, not {mode!r}")

@@ -20,7 +20,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable, SupportsIndex, TypeVar
 
-from ._arguments import as_index, as_size
+from ._arguments import as_index, as_size, readable_bytes
 from ._errors import MappingFaultError, OutOfBoundsError, UnmappedMemoryError, os_error
 from ._native import PYPY, ffi, lib, quick
 
@@ -94,6 +94,8 @@ def _copying_in_pieces(*, writing: bool) -> Callable[[Region, Any, int], int]:
     """
 
     def copy_piece(self: Region, memory: Any, offset: int, done: int, end: int) -> None:
+        if writing:
+            self.c.dirty = 1  # now and after the copy: a signal handler that raises may come between
         # In bounds: the caller asked; alive: self.
         if not isinstance(memory, ffi.CData):
             if writing:
@@ -335,9 +337,10 @@ class Region:
 
     def write_record(self, record: bytes, offset: int) -> None:
         """The same for a few bytes to be written, sooner where one call can do it all."""
-        astray = PYPY or not record or not 0 <= offset <= self.length
+        # A Struct may be a subclass, and what it packs something that lies about its length.
+        astray = PYPY or type(record) is not bytes or not record or not 0 <= offset <= self.length
         if astray or quick.region_write(self.c, offset, record, len(record)):
-            self.copy_all(record, offset, writing=True)
+            self.copy_all(readable_bytes(record), offset, writing=True)
 
     def view(self, offset: int, size: int, *, readonly: bool) -> memoryview:
         """The memory itself; what was read through it cannot be checked, and what is written is not noticed."""

@@ -74,6 +74,8 @@ class Row(NamedTuple):
 
     def write_slowly(self, region: Region, value: Any, offset: SupportsIndex) -> None:
         if self.is_float:
+            if type(value) is not float:
+                value = math.ldexp(value, 0)  # an exact one: its __float__ is asked once
             if self.size == 4 and math.isfinite(value) and math.fabs(value) >= _OVERFLOWS_FLOAT32:
                 raise OverflowError(f"{value!r} is too large for {self.name}")
         else:
@@ -156,6 +158,7 @@ def by_pointer(row: Row) -> tuple[Any, Any]:
             and 0 <= offset <= c.write_limit - size
             and low <= value <= high
         ):
+            c.dirty = 1  # now and after the store: a signal handler that raises may come between
             view(pointer, c.base + offset)[0] = value  # in bounds: checked above; alive: region
             c.dirty = 1
             if not c.state:

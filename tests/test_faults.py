@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
+import operator
 import os
 import subprocess
 import sys
@@ -661,3 +663,28 @@ def test_a_restored_mapping_is_dirty(path):
     print(m.dirty)
     """
     assert output(code, path, setup=MAPPED) == "True"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda m: m.write_at(b"written", 0),
+        lambda m: m.write_at(bytearray(b"written"), 0),
+        lambda m: m.write_uint64_at(1 << 60, 0),
+        lambda m: m.write_struct_at("<q", 0, 99),
+        lambda m: m.write_string_at("written", 0),
+        lambda m: operator.setitem(m, slice(0, 7), b"written"),
+        lambda m: operator.setitem(m, 0, 99),
+    ],
+)
+def test_a_write_that_a_signal_handler_interrupted_is_owed(mapped, monkeypatch, write):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    mapped.flush()
+    before = mapped[:16]
+    monkeypatch.setattr("sharedmmap._region.Region.wrote", interrupted)
+    with contextlib.suppress(KeyboardInterrupt):
+        write(mapped)
+    assert mapped[:16] != before
+    assert mapped.dirty

@@ -324,3 +324,86 @@ def test_an_integer_that_lies_in_comparisons_is_taken_for_what_it_is(path, far):
     """
     assert output(code, path, far, setup=JUDGE) == ""
     assert path.read_bytes() == CONTENTS
+
+
+LIARS = """
+    class Liar(int):  # all comparisons fail, and arithmetic gives what fits
+        __lt__ = __gt__ = __le__ = __ge__ = __eq__ = lambda self, other: False
+        __hash__ = int.__hash__
+        __sub__ = __rsub__ = lambda self, other: 64
+        __add__ = __radd__ = lambda self, other: self
+    class SmallLiar(Liar):
+        __lt__ = lambda self, other: int.__ne__(other, 0)
+    m = sharedmmap.open(path)
+    before = m[:]
+"""
+
+
+@pytest.mark.parametrize("liar", ["Liar", "SmallLiar"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "m[far:64] = array('b', bytes(64))",
+        "m[0:far] = b'x' * 64",
+        "m[far:]",
+        "m.find(b'B', far)",
+        "m.rfind(b'B', 0, far)",
+    ],
+)
+def test_a_bound_that_lies_is_taken_for_what_it_is(path, liar, call):
+    code = f"""
+    from array import array
+    {LIARS}
+    far = {liar}(1 << 40)
+    try:
+        {call}
+    except ValueError:
+        pass
+    print(m[:] == before)
+    """
+    assert output(code, path) == "True"
+
+
+def test_a_value_that_a_bound_resizes_is_written_as_it_is_then_or_not_at_all(path):
+    code = """
+    from array import array
+    m = sharedmmap.open(path)
+    value = array("b", bytes(len(m)))
+    class Bound:
+        def __index__(self):
+            del value[:]
+            return 0
+    try:
+        m[Bound():len(m)] = value
+    except (BufferError, ValueError):
+        print("refused")
+    """
+    assert output(code, path) == "refused"
+    assert path.read_bytes() == CONTENTS
+
+
+def test_iterating_gives_the_bytes_from_either_end(path):
+    with sharedmmap.open(path) as m:
+        assert bytes(iter(m)) == CONTENTS
+        assert bytes(reversed(m)) == CONTENTS[::-1]
+
+
+@pytest.mark.parametrize("walk", [iter, reversed])
+def test_iterating_over_what_the_file_does_not_back_raises(tmp_path, walk):
+    m = sharedmmap.open(tmp_path / "short", "w+", length=5, capacity=10)
+    with pytest.raises(OutOfBoundsError):
+        list(walk(m))
+
+
+def test_a_byte_or_a_sequence_is_in_it_as_in_bytes(tmp_path):
+    m = sharedmmap.open(tmp_path / "short", "w+", length=3)
+    m[:] = b"abc"
+    assert 97 in m
+    assert b"bc" in m
+    assert bytearray(b"") in m
+    assert 100 not in m
+    assert b"ac" not in m
+    with pytest.raises(ValueError, match="range"):
+        256 in m  # noqa: B015
+    with pytest.raises(TypeError):
+        "a" in m  # noqa: B015

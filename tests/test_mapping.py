@@ -646,3 +646,13 @@ def test_an_audit_hook_can_refuse_a_mapping(path):
             print(error, len(os.listdir("/dev/fd")) - before)
     """
     assert output(code, path) == "not here 0"
+
+
+@pytest.mark.parametrize("trackfd", [1, 2, "yes", [0], 0, None, ""])
+def test_trackfd_is_any_truth_value(f, trackfd):
+    with File(f, trackfd=trackfd) as m:
+        if trackfd:
+            m.reserve(1)
+        else:
+            with pytest.raises(io.UnsupportedOperation):
+                m.reserve(1)

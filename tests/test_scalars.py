@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import os
@@ -368,3 +369,18 @@ def test_reading_leaves_the_mapping_clean(m, read, name):
     for offset in (0, 3, 16):
         read(name, offset)
     assert not m.dirty
+
+
+@pytest.mark.parametrize("name", FLOATS)
+def test_a_value_that_changes_does_not_keep_a_write_from_ending(m, name):
+    class Changing:
+        asked = 0
+
+        def __float__(self):
+            self.asked += 1
+            return 1.5 if self.asked in (2, 3) else 1e300
+
+    value = Changing()
+    with contextlib.suppress(OverflowError):
+        getattr(m, f"write_{name}_at")(value, 0)
+    assert value.asked < 4

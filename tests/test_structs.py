@@ -163,3 +163,16 @@ def test_native_records_agree_with_struct(path, fields, offset, content):
         model = bytearray(b"\xff" * LENGTH)
         layout.pack_into(model, offset, *values)
         assert m[:] == model
+
+
+def test_what_a_struct_packs_is_written_as_long_as_it_is(m, path):
+    class Packed(bytes):
+        def __len__(self):
+            return 60
+
+    class Odd(struct.Struct):
+        def pack(self, *values):
+            return Packed(super().pack(*values))
+
+    m.write_struct_at(Odd("<b"), 0, 77)
+    assert m[:] == b"M" + FILLED[1:]

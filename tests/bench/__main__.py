@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path[0:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 import report  # noqa: E402  (found by the line above)
-from operations import operations  # noqa: E402
+from operations import ONE_THREAD, TWO_THREADS, operations  # noqa: E402
 from timing import measure  # noqa: E402
 
 
@@ -40,6 +40,7 @@ def main() -> None:
     for peer in absent:
         print(f"not installed, left out: {peer}")
     print(report.table(results))
+    print(report.gain(results, ONE_THREAD, TWO_THREADS))
     if options.json:
         Path(options.json).write_text(json.dumps({"machine": report.machine(), "results": results}, indent=1))
     if options.chart:

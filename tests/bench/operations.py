@@ -24,6 +24,7 @@ MIB = 1 << 20
 SIZE = 128 * MIB
 SPAN = 1 * MIB  # where small accesses go, so that caches do not decide
 REPEAT = 20 if sys.implementation.name == "cpython" else 400  # times 1,000 offsets
+ONE_THREAD, TWO_THREADS = "64 MiB copied by one thread", "64 MiB copied by each of 2 threads"
 U64, F64, RECORD = struct.Struct("<Q"), struct.Struct("<d"), struct.Struct("<QQd")
 
 
@@ -173,18 +174,24 @@ def copies(peers: Peers) -> Iterator[Operation]:
             {"ours": "m.read_at(dest, o)", "mmap": "into[:] = view[o : o + n]",
              "shared_memory": "into[:] = buf[o : o + n]", "os.pread": "os.preadv(fd, (dest,), o)"}, **extra,
         )  # fmt: skip
+        if size == 64:
+            yield peers.each(
+                f"read_at into a memoryview, {name}", where, repeat,
+                {"ours": "m.read_at(into, o)", "mmap": "into[:] = view[o : o + n]",
+                 "shared_memory": "into[:] = buf[o : o + n]", "os.pread": "os.preadv(fd, (into,), o)"}, **extra,
+            )  # fmt: skip
         yield peers.each(
             f"write_at, {name}", where, repeat,
             {"ours": "m.write_at(source, o)", "mmap": "std[o : o + n] = source",
              "shared_memory": "buf[o : o + n] = source", "os.pread": "os.pwrite(fd, source, o)"}, **extra,
         )  # fmt: skip
     yield Operation(
-        "64 MiB copied by each of 2 threads",
+        TWO_THREADS,
         {"ours": two_threads(lambda dest: peers.ours.read_at(dest, 0)),
          "mmap": two_threads(lambda dest: copy_slice(dest, peers.mmap))},
     )  # fmt: skip
     yield Operation(
-        "64 MiB copied by one thread",
+        ONE_THREAD,
         {"ours": one_thread(lambda dest: peers.ours.read_at(dest, 0)),
          "mmap": one_thread(lambda dest: copy_slice(dest, peers.mmap))},
     )  # fmt: skip

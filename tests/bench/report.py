@@ -55,6 +55,15 @@ def table(results: list[Result]) -> str:
     )
 
 
+def gain(results: list[Result], one: str, two: str) -> str:
+    """How much more two threads copy than one in the same time."""
+    seconds = {result["operation"]: result["seconds"] for result in results}
+    if one not in seconds or two not in seconds:
+        return ""
+    rates = [f"{peer} {2 * seconds[one][peer] / seconds[two][peer]:.2f}" for peer in seconds[one]]
+    return f"throughput of two threads over one: {', '.join(rates)}".replace("ours", "sharedmmap")
+
+
 def chart(results: list[Result], path: str) -> None:
     """The ratios to the standard mmap, as bars."""
     from matplotlib import pyplot

@@ -18,7 +18,6 @@ class Operation:
 
     name: str
     peers: dict[str, Run] = field(default_factory=dict)
-    unit: str = "ns"  # or "MB/s", for rates where more is better
 
 
 def offsets(span: int, align: int, count: int = 1000) -> list[int]:
