@@ -167,10 +167,7 @@ class File(Mapping):
             type(key) is slice
             and type(value) is bytes
             and len(value) < PIECE
-            and region.is_writable
-            and (whole := region.whole) is not None
-            # So that it is dirty already if a signal handler that raises comes between the copy and the mark.
-            and region.marks[0] == LIVE_AND_DIRTY
+            and (whole := region.writable) is not None
         ):
             try:
                 # In bounds: it clips as this File does, and what is cut short does not match; alive: region.
@@ -199,6 +196,7 @@ class File(Mapping):
         region.require(low, abs(span[-1] - span[0]) + 1, writing=True)
         if span.step == 1:
             region.write_from(source, low)
+            region.writable = region.whole  # it is dirty now
         else:
             for position, byte in zip(span, memoryview(value).cast("B")):
                 self.write_uint8_at(byte, position)

@@ -195,6 +195,7 @@ class Mapping:
         peak = region.c.peak
         try:
             if complete and not region.c.views:
+                region.writable = None
                 region.c.dirty = 0  # before the call, so that a write made meanwhile stays owed
             if size and lib.msync(start, size, flags):
                 raise os_error(ffi.errno, "msync")

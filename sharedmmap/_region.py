@@ -37,6 +37,7 @@ PIECE = 1 << 20
 NOT_THIS_WAY = (IndexError, OverflowError, TypeError, ValueError, NotImplementedError)
 """What slicing a buffer raises for what does not fit, is read-only or is no index: the slow way tells."""
 
+_SLICE = 1 << 16
 _BYTE = ffi.typeof("uint8_t *")
 _PAIR = ffi.typeof("uint16_t *")
 _FAILED = ffi.cast("void *", -1)
@@ -119,8 +120,10 @@ def _copying_in_pieces(*, writing: bool) -> Callable[[Region, Any, int], int]:
         if 0 < size <= PIECE:  # no loop: it would be a trace of its own
             copy_piece(self, memory, offset, 0, size)
         else:
-            for done in range(0, size, PIECE):
-                copy_piece(self, memory, offset, done, min(done + PIECE, size))
+            # A slice is a copy of its own, which has to fit into the cache.
+            step = PIECE if isinstance(memory, ffi.CData) else _SLICE
+            for done in range(0, size, step):
+                copy_piece(self, memory, offset, done, min(done + step, size))
         return size
 
     return copy
@@ -188,11 +191,13 @@ class Region:
         """Makes what the common calls use without asking: buffers that end at the limit.
 
         ``whole`` is the one of them that slices as the ``File`` itself does: where all of it is accessible.
+        ``writable`` is the same where it may be written to and the region is dirty already, so that a signal
+        handler that raises between a copy and its mark makes nothing undone.
         """
         limit = self.c.limit
         everything = limit == self.length
         self.readable = self.buffer if everything else ffi.buffer(self.c.base, limit)
-        self.writable: Any = self.readable if self.is_writable else None
+        self.writable: Any = None
         self.whole = self.buffer if everything else None
 
     def refresh(self) -> int:

@@ -61,9 +61,14 @@ def once(function: Callable[[], Any], count: int = 1) -> Run:
 
 
 def measure(operation: Operation, rounds: int) -> dict[str, float]:
-    """The median of each peer's rounds, in seconds; the first round warms up and does not count."""
+    """The median of each peer's rounds, in seconds; the first round warms up and does not count.
+
+    Each round begins with another peer: who comes first finds the caches cold.
+    """
     taken: dict[str, list[float]] = {peer: [] for peer in operation.peers}
+    peers = list(operation.peers)
     for _ in range(rounds + 1):
-        for peer, run in operation.peers.items():
-            taken[peer].append(run())
+        for peer in peers:
+            taken[peer].append(operation.peers[peer]())
+        peers.append(peers.pop(0))
     return {peer: statistics.median(times[1:]) for peer, times in taken.items()}
