@@ -22,6 +22,7 @@ from timing import measure  # noqa: E402
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python tests/bench", description=__doc__)
     parser.add_argument("--only", metavar="TEXT", help="only the operations whose name contains TEXT")
+    parser.add_argument("--beside", metavar="PEER", help="only this peer, where it has the operation")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count (default: %(default)s)")
     parser.add_argument("--json", metavar="PATH", help="write the figures to PATH")
     parser.add_argument("--chart", metavar="PATH", help="draw the ratios to PATH (a PNG; needs matplotlib)")
@@ -33,6 +34,8 @@ def main() -> None:
         for operation in chosen:
             if options.only and options.only not in operation.name:
                 continue
+            if options.beside in operation.peers:
+                operation.peers = {peer: operation.peers[peer] for peer in ("ours", options.beside)}
             print(f"\r{operation.name:60}", end="", file=sys.stderr, flush=True)
             results.append({"operation": operation.name, "seconds": measure(operation, options.rounds)})
     print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
