@@ -7,6 +7,35 @@
 
 enum { NOT_FOUND = -1, ASTRAY = -2 };
 
+/* As memmem(3), but sooner where few places start like `sub`: sixteen starts at a time are compared with its
+ * first word. Where that tells too little, or `sub` is so long that a vain try costs, memmem(3) does the rest. */
+static inline const char *find_first(const char *text, size_t size, const char *sub, size_t n)
+{
+    typedef uint32_t words __attribute__((vector_size(16)));
+    size_t at = 0, tries = 0;
+    if (n >= sizeof(uint32_t) && n <= 256) {
+        uint32_t head;
+        memcpy(&head, sub, sizeof head);
+        const words wanted = {head, head, head, head};
+        for (; at + 15 + n <= size && tries <= 8 + at / 1024; at += 16) {
+            words here, equal = {0};
+            uint64_t any[2];
+            for (size_t i = 0; i < sizeof head; i++) { /* ends 19 bytes from `at`, so within `size` */
+                memcpy(&here, text + at + i, sizeof here);
+                equal |= (words)(here == wanted);
+            }
+            memcpy(any, &equal, sizeof any);
+            if ((any[0] | any[1]) == 0)
+                continue;
+            tries++;
+            for (size_t i = 0; i < 16; i++)
+                if (memcmp(text + at + i, sub, n) == 0)
+                    return text + at + i;
+        }
+    }
+    return memmem(text + at, size - at, sub, n);
+}
+
 /* The last of the starts in [low, high) where `sub` stands; halves what is left at each step. */
 static inline int64_t find_last(const char *text, int64_t low, int64_t high, const void *sub, int64_t n)
 {
@@ -31,7 +60,7 @@ static inline int64_t region_find(struct region *region, int64_t start, int64_t 
         return NOT_FOUND;
     if (!holds(&region->limit, start, end - start))
         return ASTRAY;
-    const char *at = memmem(region->base + start, (size_t)(end - start), sub, (size_t)n);
+    const char *at = find_first(region->base + start, (size_t)(end - start), sub, (size_t)n);
     const int64_t found = at == NULL ? NOT_FOUND : at - region->base;
     return is_live(region) ? found : ASTRAY;
 }

@@ -385,3 +385,21 @@ def test_a_search_races_with_unmap_and_ends_well(path):
         assert set(found) == {end}, set(found)
     """
     assert output(code, path) == ""
+
+
+@pytest.mark.parametrize("size", [3, 4, 5, 16, 256, 257])
+def test_it_is_found_wherever_it_starts(tmp_path, size):
+    needle = bytes(1 + i % 255 for i in range(size))
+    m = sharedmmap.open(tmp_path / "found", "w+", length=size + 60)
+    for place in range(len(m) - size + 1):
+        m.fill(0)
+        m[place : place + size] = needle
+        assert (m.find(needle), m.find(needle, place), m.find(needle, place + 1)) == (place, place, -1)
+
+
+def test_it_is_found_behind_many_places_that_begin_like_it(tmp_path):
+    text = b"aaaab" * 20_000 + b"aaaac" + b"aaaab" * 10
+    m = sharedmmap.open(tmp_path / "found", "w+", length=len(text))
+    m[:] = text
+    for needle in b"aaaac", b"baaaac", b"aaaab" * 9 + b"aaaac", b"aaaad":
+        assert m.find(needle) == text.find(needle)
