@@ -21,3 +21,6 @@ __all__ = [
     "UnmappedMemoryError",
     "open",
 ]
+
+for _name in __all__:  # as they are imported, so they are shown: in tracebacks, by repr() and by help()
+    globals()[_name].__module__ = __name__
