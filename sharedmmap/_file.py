@@ -65,9 +65,8 @@ class File(Mapping):
             try:
                 size = len(dest)
                 if 0 < size <= _SMALL:
-                    found = region.readable[
-                        offset : offset + size
-                    ]  # in bounds: it ends at the limit; alive: region
+                    # In bounds: it ends at the limit; alive: region.
+                    found = region.readable[offset : offset + size]
                     if len(found) == size and not region.state[0]:
                         dest[:] = found
                         return size

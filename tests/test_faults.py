@@ -681,6 +681,7 @@ def test_a_write_that_a_signal_handler_interrupted_is_owed(mapped, monkeypatch, 
     def interrupted(self):
         raise KeyboardInterrupt
 
+    mapped[:7] = b"earlier"
     mapped.flush()
     before = mapped[:16]
     monkeypatch.setattr("sharedmmap._region.Region.wrote", interrupted)
