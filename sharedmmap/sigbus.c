@@ -1,10 +1,3 @@
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
-#ifdef __APPLE__
-#define _DARWIN_C_SOURCE
-#endif
-
 #include "sigbus.h"
 
 #include <errno.h>
