@@ -191,12 +191,12 @@ class File(Mapping):
             region.check()
             region.require_writable()
             return
-        low = min(span[0], span[-1])
-        region.require(low, abs(span[-1] - span[0]) + 1, writing=True)
         if span.step == 1:
-            region.write_from(source, low)
+            region.copy_all(source, span[0], writing=True)
             region.writable = region.whole  # it is dirty now
         else:
+            low = min(span[0], span[-1])
+            region.require(low, abs(span[-1] - span[0]) + 1, writing=True)
             for position, byte in zip(span, memoryview(value).cast("B")):
                 self.write_uint8_at(byte, position)
 

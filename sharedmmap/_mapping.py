@@ -293,9 +293,10 @@ def _descriptor(f: int | HasFileno) -> int:
             f"a descriptor or an object with fileno() is needed, not {type(f).__name__}"
             + ("" if fd is None else f" whose fileno() is {fd!r}")
         )
+    fd = as_index(fd)
     if not 0 <= fd < 2**31:
         raise ValueError(f"{fd} is no file descriptor")
-    return as_index(fd)
+    return fd
 
 
 def rest_of(fd: int, offset: int) -> int:

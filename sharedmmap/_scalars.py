@@ -54,7 +54,7 @@ class Row(NamedTuple):
 
     name: str
     size: int  # bytes
-    low: float  # the range; what a float cannot be is seen to apart
+    low: float  # the range of an integer; a float outside of it is looked at again
     high: float
     load: Callable[[Any, SupportsIndex], Any]  # 0 where the slow path must tell what happened
     store: Callable[[Any, SupportsIndex, Any], int]  # likewise, where it is not 0

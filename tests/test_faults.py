@@ -14,7 +14,7 @@ import pytest
 from child import output
 
 import sharedmmap
-from sharedmmap import MappingFaultError, Sync
+from sharedmmap import MappingFaultError, OutOfBoundsError, Sync
 
 PAGE = mmap.PAGESIZE
 LINUX_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="what Linux does")
@@ -689,3 +689,15 @@ def test_a_write_that_a_signal_handler_interrupted_is_owed(mapped, monkeypatch, 
         write(mapped)
     assert mapped[:16] != before
     assert mapped.dirty
+
+
+def test_a_slice_that_the_file_shrinks_under_is_not_cut_short_in_silence(mapped, path, monkeypatch):
+    def write_from(self, memory, offset):
+        os.truncate(path, PAGE)
+        self.refresh()
+        return whole(self, memory, offset)
+
+    whole = sharedmmap._region.Region.write_from
+    monkeypatch.setattr("sharedmmap._region.Region.write_from", write_from)
+    with pytest.raises(OutOfBoundsError, match=f"backs {PAGE} "):
+        mapped[: 2 * PAGE] = bytes(2 * PAGE)

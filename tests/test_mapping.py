@@ -656,3 +656,12 @@ def test_trackfd_is_any_truth_value(f, trackfd):
         else:
             with pytest.raises(io.UnsupportedOperation):
                 m.reserve(1)
+
+
+@pytest.mark.parametrize("number", [-5, 2**40])
+def test_a_descriptor_that_lies_in_comparisons_is_taken_for_what_it_is(number):
+    class Liar(int):
+        __lt__ = __le__ = __gt__ = __ge__ = lambda self, other: True
+
+    with pytest.raises(ValueError, match=f"{number} is no file descriptor"):
+        File(Liar(number))
