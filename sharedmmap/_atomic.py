@@ -10,7 +10,7 @@ from typing import Any, Callable, ClassVar, Protocol, SupportsIndex
 
 from ._arguments import as_index, as_size
 from ._errors import OutOfBoundsError
-from ._native import ffi, lib, quick
+from ._native import PYPY, ffi, lib, quick
 from ._region import Region
 
 __all__ = ["AtomicUint32", "AtomicUint64"]
@@ -44,10 +44,15 @@ def _operation(name: str, call: Callable[[Any, int], int]) -> Callable[[_AtomicW
         if type(operand) is not int:
             operand = self._operand(operand)
         try:
-            return call(self._word, operand) or self._zero(writing=True)
+            value = call(self._word, operand)
+            if value or not PYPY:
+                return value
+        except LookupError:
+            pass
         except OverflowError:
             self._operand(operand)  # which says it better
             raise
+        return self._zero(writing=True)
 
     operate.__name__ = name
     operate.__doc__ = _OPERATIONS[name]
@@ -108,7 +113,7 @@ class _AtomicWord:
         return self._offset
 
     def _zero(self, *, writing: bool = False) -> int:
-        """The zero that an operation returned, if it was a value."""
+        """The zero that an operation gave, if it was a value. On CPython it always is: else ``LookupError``."""
         self._region.check()
         if writing:
             self._region.require_writable()
@@ -127,7 +132,13 @@ class _AtomicWord:
 
     def load(self) -> int:
         """The value."""
-        return self._load(self._word) or self._zero()
+        try:
+            value: int = self._load(self._word)
+            if value or not PYPY:
+                return value
+        except LookupError:
+            pass
+        return self._zero()
 
     def store(self, operand: SupportsIndex) -> None:
         """Sets the value to ``operand``."""
@@ -136,7 +147,13 @@ class _AtomicWord:
     def compare_exchange(self, expected: SupportsIndex, desired: SupportsIndex) -> tuple[bool, int]:
         """Sets the value to ``desired`` if it is ``expected``; returns whether it was, and the one seen."""
         expected, desired = self._operand(expected), self._operand(desired)
-        seen = self._compare_exchange(self._word, expected, desired) or self._zero(writing=True)
+        try:
+            seen = self._compare_exchange(self._word, expected, desired)
+            if seen or not PYPY:
+                return seen == expected, seen
+        except LookupError:
+            pass
+        seen = self._zero(writing=True)
         return seen == expected, seen
 
 

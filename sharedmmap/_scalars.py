@@ -2,7 +2,7 @@
 
 An accessor has two forms. CPython makes one call into C that does everything and keeps the GIL; PyPy goes
 through a pointer, which its compiler turns into the check, the load or store, and nothing else. What does not
-go the common way (a zero, an odd type, a value or an offset out of range, a region that is not live) takes one
+go the common way (an odd type, a value or an offset out of range, a region that is not live) takes one
 slow path, the same for both.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from contextlib import suppress
 from typing import Any, Callable, NamedTuple, Protocol, SupportsFloat, SupportsIndex, TypeVar, Union
 
 from ._arguments import as_index
@@ -45,6 +46,9 @@ FloatWriter = _Method[_Write[Union[SupportsFloat, SupportsIndex]]]
 _NOT_EXACT = (OverflowError, TypeError)
 """What a quick call raises for an argument that is no ``int``, or that does not fit."""
 
+_NO_VALUE = (*_NOT_EXACT, LookupError)
+"""What a quick load raises besides where nothing is accessible."""
+
 _GREATEST_FLOAT32 = float.fromhex("0x1.fffffep127")
 _OVERFLOWS_FLOAT32 = float.fromhex("0x1.ffffffp127")  # half way from the greatest float32 to the next power
 
@@ -56,8 +60,8 @@ class Row(NamedTuple):
     size: int  # bytes
     low: float  # the range of an integer; a float outside of it is looked at again
     high: float
-    load: Callable[[Any, SupportsIndex], Any]  # 0 where the slow path must tell what happened
-    store: Callable[[Any, SupportsIndex, Any], int]  # likewise, where it is not 0
+    load: Callable[[Any, SupportsIndex], Any]
+    store: Callable[[Any, SupportsIndex, Any], int]  # not 0 where the slow path must tell what happened
 
     @property
     def is_float(self) -> bool:
@@ -67,10 +71,11 @@ class Row(NamedTuple):
         offset = as_index(offset)
         while True:
             region.require(offset, self.size)
-            value = self.load(region.c, offset)
-            # The load gives 0 as well if the limit or the state changed after require(): ask again then.
-            if value or (offset <= region.c.limit - self.size and not region.state[0]):
-                return value
+            with suppress(LookupError):  # the limit or the state changed after require(): ask again
+                value = self.load(region.c, offset)
+                # On PyPy there is no exception, but a 0.
+                if value or (offset <= region.c.limit - self.size and not region.state[0]):
+                    return value
 
     def write_slowly(self, region: Region, value: Any, offset: SupportsIndex) -> None:
         if self.is_float:
@@ -110,9 +115,10 @@ def by_call(row: Row) -> tuple[Any, Any]:
     def read(self: Any, offset: SupportsIndex) -> Any:
         region = self._region
         try:
-            return load(region.c, offset) or read_slowly(region, offset)
-        except _NOT_EXACT:
-            return read_slowly(region, offset)
+            return load(region.c, offset)
+        except _NO_VALUE:
+            pass
+        return read_slowly(region, offset)
 
     def write(self: Any, value: Any, offset: SupportsIndex) -> None:
         region = self._region

@@ -13,6 +13,11 @@
 
 #include <string.h>
 
+/* What is returned where there is no value. The quick module raises an exception as well: 0 may be a value. */
+#ifndef PY_NO_VALUE
+static inline int no_value(void) { return 0; }
+#endif
+
 /* The compiler may not move the memory access past the reading of the state. */
 static inline bool is_live(struct region *region)
 {

@@ -4,7 +4,8 @@
  *
  * They keep the GIL, so nothing in that module may block; they leave errno alone, so nothing in it may report
  * through that; and they take an int for an integer, nothing else, so that the callers need not ask: what is
- * no int raises TypeError, and what does not fit OverflowError, as with cffi's own. */
+ * no int raises TypeError, and what does not fit OverflowError, as with cffi's own. And where there is no value
+ * to return they raise LookupError, so that a 0 is a value: the callers need not ask that either. */
 #ifndef SHAREDMMAP_QUICK_H
 #define SHAREDMMAP_QUICK_H
 #ifndef PYPY_VERSION
@@ -56,6 +57,24 @@ static inline uint64_t exact_uint64(PyObject *number)
     ((type)(IS_UNSIGNED(type) && sizeof(type) == 8                                                         \
                 ? exact_uint64(number)                                                                     \
                 : (uint64_t)exact_int(number, 8 * sizeof(type), IS_UNSIGNED(type))))
+
+#define PY_NO_VALUE
+static inline int no_value(void)
+{
+    PyErr_SetNone(PyExc_LookupError);
+    return 0;
+}
+
+#define HAS_FAILED(value) ((value) == 0 && PyErr_Occurred() != NULL)
+
+#undef _cffi_from_c_int
+#define _cffi_from_c_int(value, type)                                                                      \
+    (HAS_FAILED(value)   ? NULL                                                                            \
+     : IS_UNSIGNED(type) ? PyLong_FromUnsignedLongLong((unsigned long long)(value))                        \
+                         : PyLong_FromLongLong((long long)(value)))
+
+#undef _cffi_from_c_double
+#define _cffi_from_c_double(value) (HAS_FAILED(value) ? NULL : PyFloat_FromDouble(value))
 
 #endif
 #endif

@@ -57,15 +57,15 @@ static inline bool narrow(double wide, uint32_t *bits)
     return !isinf(value) || isinf(wide);
 }
 
-/* load_NAME: the value, or 0 where it is 0, out of bounds, or the region is not LIVE: the caller tells apart.
+/* load_NAME: the value, or no_value() where it is out of bounds or the region is not LIVE.
  * store_NAME: 0, or -1 where nothing was reported as written. */
 #define DEFINE_INTEGER(NAME, TYPE, BITS)                                                                   \
     static inline TYPE load_##NAME(struct region *region, int64_t offset)                                         \
     {                                                                                                      \
         if (!holds(&region->limit, offset, BITS / 8))                                                      \
-            return 0;                                                                                      \
+            return no_value();                                                                             \
         const TYPE value = (TYPE)get_bits##BITS(region->base + offset);                                    \
-        return is_live(region) ? value : 0;                                                                \
+        return is_live(region) ? value : (TYPE)no_value();                                                 \
     }                                                                                                      \
     static inline int store_##NAME(struct region *region, int64_t offset, TYPE value)                             \
     {                                                                                                      \
@@ -78,9 +78,9 @@ static inline bool narrow(double wide, uint32_t *bits)
 static inline double load_float32(struct region *region, int64_t offset)
 {
     if (!holds(&region->limit, offset, 4))
-        return 0;
+        return no_value();
     const double value = widen(get_bits32(region->base + offset));
-    return is_live(region) ? value : 0;
+    return is_live(region) ? value : no_value();
 }
 
 static inline int store_float32(struct region *region, int64_t offset, double value)
@@ -96,10 +96,10 @@ static inline double load_float64(struct region *region, int64_t offset)
 {
     double value;
     if (!holds(&region->limit, offset, 8))
-        return 0;
+        return no_value();
     const uint64_t bits = get_bits64(region->base + offset);
     memcpy(&value, &bits, sizeof value);
-    return is_live(region) ? value : 0;
+    return is_live(region) ? value : no_value();
 }
 
 static inline int store_float64(struct region *region, int64_t offset, double value)

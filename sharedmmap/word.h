@@ -1,8 +1,7 @@
 /* Atomic operations on an aligned word of a region, sequentially consistent, for threads and processes alike.
  *
- * A result of 0 may be a value, or mean that the operation did not happen or went astray: then `lost` is set,
- * for good. (A status beside the value would cost every call an object; nobody can tell the two apart later
- * from the limit, which may have moved back.) */
+ * Where the operation did not happen, or went astray, the result is no_value() and `lost` is set, for good:
+ * nobody can tell later from the limit, which may have moved back. */
 #ifndef SHAREDMMAP_WORD_H
 #define SHAREDMMAP_WORD_H
 
@@ -36,9 +35,9 @@ static inline bool kept(struct word *word, bool live)
     {                                                                                                      \
         _Atomic TYPE *at = reach(word, &word->region->write_limit, sizeof(TYPE));                          \
         if (at == NULL)                                                                                    \
-            return 0;                                                                                      \
+            return no_value();                                                                             \
         const TYPE before = atomic_##OPERATION(at, operand);                                               \
-        return kept(word, has_written(word->region)) ? before : 0;                                         \
+        return kept(word, has_written(word->region)) ? before : (TYPE)no_value();                          \
     }
 
 #define DEFINE_WORD(NAME, TYPE)                                                                            \
@@ -46,18 +45,19 @@ static inline bool kept(struct word *word, bool live)
     {                                                                                                      \
         _Atomic TYPE *at = reach(word, &word->region->limit, sizeof(TYPE));                                \
         if (at == NULL)                                                                                    \
-            return 0;                                                                                      \
+            return no_value();                                                                             \
         const TYPE value = atomic_load(at);                                                                \
-        return kept(word, is_live(word->region)) ? value : 0;                                              \
+        return kept(word, is_live(word->region)) ? value : (TYPE)no_value();                               \
     }                                                                                                      \
     /* What was seen: `expected` where, and only where, the exchange was made. */                          \
     static inline TYPE compare_exchange_##NAME(struct word *word, TYPE expected, TYPE desired)                    \
     {                                                                                                      \
         _Atomic TYPE *at = reach(word, &word->region->write_limit, sizeof(TYPE));                          \
         if (at == NULL)                                                                                    \
-            return 0;                                                                                      \
+            return no_value();                                                                             \
         const bool made = atomic_compare_exchange_strong(at, &expected, desired);                          \
-        return kept(word, made ? has_written(word->region) : is_live(word->region)) ? expected : 0;        \
+        return kept(word, made ? has_written(word->region) : is_live(word->region)) ? expected             \
+                                                                                   : (TYPE)no_value();     \
     }                                                                                                      \
     DEFINE_FETCH(NAME, TYPE, exchange)                                                                     \
     DEFINE_FETCH(NAME, TYPE, fetch_add)                                                                    \
