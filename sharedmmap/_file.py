@@ -6,6 +6,7 @@ from array import array
 from contextlib import suppress
 from functools import lru_cache
 from struct import Struct
+from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from ._arguments import as_index, as_range, as_size, readable_bytes, writable_bytes
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["File"]
 
-_SMALL = 4096  # bytes up to which one more copy costs less than asking for the destination's memory
+_SMALL = 512  # bytes up to which one more copy costs less than a memoryview of a bytearray
+_ALL = slice(None)
 _TYPECODES = tuple("bBhHiIqQfd")
 _layout = lru_cache(maxsize=256)(Struct)
 
@@ -64,11 +66,15 @@ class File(Mapping):
         ):
             try:
                 size = len(dest)
+                # In bounds: both end at the limit; alive: region.
                 if 0 < size <= _SMALL:
-                    # In bounds: it ends at the limit; alive: region.
                     found = region.readable[offset : offset + size]
                     if len(found) == size and not region.state[0]:
-                        dest[:] = found
+                        dest[_ALL] = found
+                        return size
+                elif 0 < size < PIECE:
+                    (memoryview(dest) if kind is bytearray else dest)[:] = region.window[offset : offset + size]
+                    if not region.state[0]:
                         return size
             except NOT_THIS_WAY:  # what is no plain row of bytes
                 pass
@@ -273,7 +279,17 @@ class File(Mapping):
         ``OutOfBoundsError`` unless all of it is accessible.
         """
         layout = format if isinstance(format, Struct) else _layout(format)
-        return layout.unpack(self._region.read(as_index(offset), layout.size))
+        region = self._region
+        if type(layout) is Struct and type(offset) is int and offset >= 0:
+            try:
+                # In bounds: it ends at the limit; alive: region.
+                values = layout.unpack_from(region.readable, offset)
+            except (struct_error, OverflowError):
+                pass
+            else:
+                if not region.state[0]:
+                    return values
+        return layout.unpack(region.read(as_index(offset), layout.size))
 
     def write_struct_at(self, format: str | bytes | Struct, offset: SupportsIndex, *values: Any) -> None:
         """Packs ``values`` and writes the record to ``offset``; see the ``struct`` module for ``format``.
@@ -282,7 +298,8 @@ class File(Mapping):
         before. ``OutOfBoundsError`` unless all of it is accessible; nothing is written then.
         """
         layout = format if isinstance(format, Struct) else _layout(format)
-        self._region.write_record(layout.pack(*values), as_index(offset))
+        record = layout.pack(*values)
+        self._region.write_record(record, offset if type(offset) is int else as_index(offset))
 
     # ---- atomic words ----
 

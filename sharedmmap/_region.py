@@ -39,6 +39,7 @@ NOT_THIS_WAY = (IndexError, OverflowError, TypeError, ValueError, NotImplemented
 
 _SLICE = 1 << 16
 _BYTE = ffi.typeof("uint8_t *")
+_BYTES = ffi.typeof("char[]")
 _PAIR = ffi.typeof("uint16_t *")
 _FAILED = ffi.cast("void *", -1)
 
@@ -120,6 +121,8 @@ def _copying_in_pieces(*, writing: bool) -> Callable[[Region, Any, int], int]:
         if 0 < size <= PIECE:  # no loop: it would be a trace of its own
             copy_piece(self, memory, offset, 0, size)
         else:
+            if type(memory) is bytes:  # so many do not move, and nobody can resize them
+                memory = ffi.from_buffer(_BYTES, memory)
             # A slice is a copy of its own, which has to fit into the cache.
             step = PIECE if isinstance(memory, ffi.CData) else _SLICE
             for done in range(0, size, step):
@@ -147,6 +150,7 @@ class Region:
         "state",
         "successor",
         "whole",
+        "window",
         "writable",
     )
 
@@ -197,6 +201,7 @@ class Region:
         limit = self.c.limit
         everything = limit == self.length
         self.readable = self.buffer if everything else ffi.buffer(self.c.base, limit)
+        self.window = memoryview(self.readable)
         self.writable: Any = None
         self.whole = self.buffer if everything else None
 

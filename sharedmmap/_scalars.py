@@ -136,8 +136,8 @@ def by_pointer(row: Row) -> tuple[Any, Any]:
     """The accessors through a pointer, checked here."""
     size, low, high, number = row.size, row.low, row.high, float if row.is_float else int
     read_slowly, write_slowly = row.read_slowly, row.write_slowly
-    # A 64-bit value goes as a signed one, which PyPy does not box; what does not fit is corrected or goes
-    # the slow way. So does a NaN, which differs from itself: a conversion could change its bits.
+    # A 64-bit value goes as a signed one, which PyPy does not box; what does not fit is corrected. A
+    # NaN goes the slow way, which differs from itself: a conversion could change its bits.
     wrap = 0
     if row.name == "uint64":
         high, wrap = sys.maxsize, 2**64
@@ -158,18 +158,19 @@ def by_pointer(row: Row) -> tuple[Any, Any]:
     def write(self: Any, value: Any, offset: SupportsIndex) -> None:
         region = self._region
         c = region.c
-        if (
-            type(offset) is int
-            and type(value) is number
-            and 0 <= offset <= c.write_limit - size
-            and low <= value <= high
-        ):
+        if type(offset) is int and type(value) is number and 0 <= offset <= c.write_limit - size:
+            if low <= value <= high:
+                stored = value
+            elif high < value < wrap:
+                stored = value - wrap
+            else:
+                return write_slowly(region, value, offset)
             c.dirty = 1  # now and after the store: a signal handler that raises may come between
-            view(pointer, c.base + offset)[0] = value  # in bounds: checked above; alive: region
+            view(pointer, c.base + offset)[0] = stored  # in bounds: checked above; alive: region
             c.dirty = 1
             if not c.state:
-                return
-        write_slowly(region, value, offset)
+                return None
+        return write_slowly(region, value, offset)
 
     return read, write
 
