@@ -183,7 +183,7 @@ class Region:
                 raise os_error(ffi.errno, "mmap")
         c = lib.region_open(start, lead, self.length, fd, self.offset, self.is_writable, trackfd)
         if not c:
-            failed = os_error(ffi.errno, "dup")
+            failed = os_error(ffi.errno, "File")
             if size:
                 lib.munmap(start, size)
             raise failed
@@ -208,6 +208,10 @@ class Region:
     def refresh(self) -> int:
         """Asks how many bytes the file backs now; the limit from here on."""
         limit: int = lib.region_refresh(self.c)
+        if limit < 0:
+            failed = os_error(ffi.errno, "fstat")
+            self.check()
+            raise failed
         self._note_limit()
         self.check()
         return limit
@@ -227,9 +231,13 @@ class Region:
         at = f"no page for offset {where} of the mapping"
         fd = lib.region_acquire(self.c)
         if fd < 0:
-            return errno.EIO, f"{at}: its descriptor is not kept, so the cause cannot be asked", where
+            reason = ffi.errno
+            why = "its descriptor is not kept" if reason == errno.EBADF else os.strerror(reason)
+            return errno.EIO, f"{at}: {why}, so the cause cannot be asked", where
         try:
             size, space = os.fstat(fd).st_size, os.fstatvfs(fd)
+        except OSError as error:
+            return errno.EIO, f"{at}: {error.strerror}, so the cause cannot be asked", where
         finally:
             lib.region_release(self.c)
         if (self.offset + where) // PAGE * PAGE >= size:
@@ -247,7 +255,10 @@ class Region:
         """The descriptor of the file, which no ``unmap()`` closes meanwhile."""
         fd = lib.region_acquire(self.c)
         if fd < 0:
+            reason = ffi.errno
             self.check_mapped()
+            if reason != errno.EBADF:
+                raise os_error(reason, "fstat")
             raise io.UnsupportedOperation(
                 f"{purpose} needs the descriptor, which is not kept (trackfd=False), or was closed by others"
             )

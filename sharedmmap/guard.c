@@ -136,9 +136,16 @@ static _Atomic int descriptors;
 
 int open_descriptors(void) { return atomic_load(&descriptors); }
 
-static bool is_ours(const struct region *region, struct stat *now)
+/* False with EBADF where the descriptor is closed or its number another file's now, and with what fstat(2) says
+ * where the file cannot be asked: its server is gone, say. */
+static bool ask(const struct region *region, struct stat *now)
 {
-    return fstat(region->fd, now) == 0 && now->st_dev == region->device && now->st_ino == region->inode;
+    if (fstat(region->fd, now) != 0)
+        return false;
+    if (now->st_dev == region->device && now->st_ino == region->inode)
+        return true;
+    errno = EBADF;
+    return false;
 }
 
 /* Counts one more user; false where there is no descriptor, or none any more. */
@@ -157,19 +164,22 @@ void region_release(struct region *region)
     if (atomic_fetch_sub(&region->users, 1) != 1)
         return;
     atomic_fetch_sub(&descriptors, 1);
-    if (is_ours(region, &now)) /* closing a number that somebody else was given meanwhile closes their file */
+    /* Closing a number that somebody else was given meanwhile closes their file. */
+    if (ask(region, &now) || errno != EBADF)
         close(region->fd);
 }
 
 int region_acquire(struct region *region)
 {
     struct stat now;
+    int reason = EBADF;
     if (join(region)) {
-        if (is_ours(region, &now))
+        if (ask(region, &now))
             return region->fd;
+        reason = errno;
         region_release(region);
     }
-    errno = EBADF;
+    errno = reason;
     return -1;
 }
 
@@ -208,7 +218,7 @@ static void put_slot(struct region *region)
     leave();
 }
 
-/* What cannot be asked counts as accessible: the guard does the rest. */
+/* Without a descriptor to ask everything counts as accessible: the guard does the rest. */
 static int64_t set_limit(struct region *region, const struct stat *now)
 {
     int64_t limit = region->length;
@@ -232,10 +242,8 @@ struct region *region_open(void *start, size_t lead, int64_t length, int fd, int
     if (fstat(fd, &now) != 0)
         return NULL;
     struct region *region = take_slot();
-    if (region == NULL) {
-        errno = ENOMEM;
+    if (region == NULL)
         return NULL;
-    }
     if (!keep_descriptor(region, fd, track, &now)) {
         const int reason = errno;
         put_slot(region);
@@ -288,12 +296,15 @@ void region_close(struct region *region)
 int64_t region_refresh(struct region *region)
 {
     struct stat now;
-    bool known = false;
+    int reason = EBADF;
     if (join(region)) {
-        known = is_ours(region, &now);
+        reason = ask(region, &now) ? 0 : errno;
         region_release(region);
     }
-    return set_limit(region, known ? &now : NULL);
+    if (reason == 0 || reason == EBADF)
+        return set_limit(region, reason == 0 ? &now : NULL);
+    errno = reason;
+    return -1;
 }
 
 void region_add_view(struct region *region)

@@ -60,7 +60,8 @@ int region_unmap(struct region *region);
 /* Gives the address range back. No thread may know the region any more. */
 void region_close(struct region *region);
 
-/* Asks how much of the mapping the file backs now, keeps that as the limit, and returns it. */
+/* Asks how much of the mapping the file backs now, keeps that as the limit, and returns it; all of it where there
+ * is no descriptor to ask. -1 with errno where asking fails: the limit stays. */
 int64_t region_refresh(struct region *region);
 
 void region_add_view(struct region *region);
@@ -70,7 +71,7 @@ void region_drop_view(struct region *region);
 int64_t region_fault(struct region *region);
 
 /* The region's descriptor, kept open until region_release(); -1 with EBADF where there is none, or none any
- * more, or where its number now belongs to another file. */
+ * more, or where its number now belongs to another file, and with what fstat(2) says where that cannot be asked. */
 int region_acquire(struct region *region);
 void region_release(struct region *region);
 

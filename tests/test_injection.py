@@ -1,0 +1,257 @@
+"""Every system call and allocation of ours refused at every turn: an error that says so, and nothing half done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from child import output
+
+PAGE = os.sysconf("SC_PAGESIZE")
+
+
+@pytest.fixture(scope="module")
+def injector(tmp_path_factory):
+    """The library that makes calls of the extension module fail."""
+    if sys.platform != "linux":
+        pytest.skip("what it changes in the module is laid out as ELF has it")
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    library = tmp_path_factory.mktemp("injector") / "inject.so"
+    source = Path(__file__).parent / "native" / "inject.c"
+    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    subprocess.run([compiler, *flags, "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+HARNESS = """
+import ctypes
+from sharedmmap import Advice, Prot, _ffi
+from sharedmmap._native import lib
+
+ERRORS = {
+    "mmap": errno.ENOMEM, "munmap": errno.ENOMEM, "msync": errno.EIO, "madvise": errno.EAGAIN,
+    "mlock": errno.EAGAIN, "mlock2": errno.EAGAIN, "munlock": errno.EAGAIN, "mincore": errno.EAGAIN,
+    "fstat": errno.ESTALE, "fcntl": errno.EMFILE, "close": errno.EIO, "fallocate": errno.ENOSPC,
+    "malloc": errno.ENOMEM, "calloc": errno.ENOMEM, "sigaction": errno.EINVAL, "membarrier": errno.EPERM,
+    "futex": errno.ENOMEM,
+}
+FOR_EVER = 1 << 30
+zeros = os.open("/dev/zero", os.O_RDWR)
+injector = ctypes.CDLL(args.pop(0))
+assert injector.inject_into(os.fsencode(_ffi.__file__)) > 0
+
+def inject(call, first=0, last=0):
+    injector.inject(call.encode(), ctypes.c_long(first), ctypes.c_long(last), ERRORS[call])
+
+def made(call):
+    return injector.calls_made(call.encode())
+
+def mapped():
+    with open("/proc/self/maps") as maps:
+        return [line for line in maps if path in line]
+
+def write_file():
+    with open(path, "wb") as file:
+        file.write(b"U" * 4 * PAGE)
+
+def fault(m):
+    os.truncate(path, 0)
+    try:
+        m[0]
+    except MappingFaultError:
+        write_file()
+
+def map_zeros():
+    return File(zeros, 0, PAGE, trackfd=False)
+
+def use_up_slots():
+    # The registry asks for memory when there is none; from then on it has 255 more.
+    held, before = [], made("calloc")
+    while made("calloc") == before:
+        held.append(map_zeros())
+    return held
+
+def locked():
+    with open("/proc/self/status") as lines:
+        return "VmLck:\\t       0 kB\\n" not in lines
+
+def is_written(size):
+    with open(path, "rb") as file:
+        return file.read() == b"W" * size + b"U" * (4 * PAGE - size)
+
+def past(operation):
+    try:
+        operation()
+    except OutOfBoundsError:
+        return
+    raise AssertionError("not past the end")
+
+def is_sound(m, fd):
+    # It works, all of it, or is unmapped; then close() ends it.
+    try:
+        m.check()
+    except UnmappedMemoryError:
+        assert m.closed
+    except MappingFaultError:
+        m.restore()
+    if not m.closed and len(m) and m.prot & Prot.WRITE:
+        m.write_at(b"sound", 0)
+        assert os.pread(fd, 5, 0) == b"sound"
+        m.flush()
+        assert not m.dirty
+    elif not m.closed:
+        assert m[:] == os.pread(fd, len(m), 0)
+    m.close()
+    m.close()
+    assert m.closed
+    try:
+        m[0]
+    except UnmappedMemoryError:
+        pass
+    else:
+        raise AssertionError("neither usable nor closed")
+"""
+
+TABLE = """
+before, operation, after = (compile(code, "scenario", "exec") for code in args[:3])
+raising, silent = (set(calls.split()) for calls in args[3:])
+
+def attempt(call=None, first=0, last=0):
+    gc.collect()  # what earlier attempts left, so that nothing of it is given back in this one
+    write_file()
+    space = dict(globals(), fd=os.open(path, os.O_RDWR))
+    exec(before, space)
+    for name in ERRORS:
+        inject(name)
+    if call:
+        inject(call, first, last)
+    outcome = None
+    try:
+        exec(operation, space)
+    except (OSError, UnmappedMemoryError) as error:
+        outcome = error.with_traceback(None)
+    numbers = {name: made(name) for name in ERRORS}
+    if call:
+        inject(call)
+    space.update(outcome=outcome)
+    exec(after, space)
+    if "m" in space:
+        is_sound(space["m"], space["fd"])
+    os.close(space["fd"])
+    return outcome, numbers
+
+def what_is_held():
+    for _ in range(3):
+        gc.collect()
+    return len(os.listdir("/dev/fd")), lib.open_descriptors(), mapped()
+
+attempt()
+held, slots = what_is_held(), len(use_up_slots())
+outcome, numbers = attempt()
+assert outcome is None, outcome
+assert {name for name in numbers if numbers[name]} == raising | silent, numbers
+for call in sorted(raising | silent):
+    for first in range(1, numbers[call] + 1):
+        attempt(call, first, first)
+        outcome, _ = attempt(call, first, FOR_EVER)
+        trial = f"{call} {first} of {numbers[call]}: {outcome!r}"
+        if outcome is not None:
+            assert call in raising and outcome.errno == ERRORS[call], trial
+        elif first == 1:
+            assert call in silent, trial
+        print(trial)
+
+assert what_is_held() == held, (what_is_held(), held)
+slots_now = len(use_up_slots())  # 256 more for each time that they were used up
+assert (slots_now - slots) % 256 == 0, (slots_now, slots)
+"""
+
+
+class Scenario(NamedTuple):
+    before: str
+    operation: str
+    raising: str = ""  # calls that the operation makes, and whose failure it raises
+    silent: str = ""  # calls that it can, or has to, do without
+    after: str = ""
+
+
+MAPPED = "m = File(fd)"
+WRITTEN = f"{MAPPED}; m.write_at(b'W' * 2 * PAGE, 0)"
+ROOMY = "os.truncate(path, PAGE); m = File(fd, 0, 8 * PAGE)"
+STAYS_OWED = "assert m.dirty"
+MAPPING = "mmap fstat fcntl sigaction"
+
+SCENARIOS = {
+    "File": Scenario("", "m = File(fd)", MAPPING),
+    "File without descriptor": Scenario("", "m = File(fd, trackfd=False)", "mmap fstat sigaction"),
+    "File of nothing": Scenario("os.truncate(path, 0)", "m = File(fd)", "fstat fcntl sigaction"),
+    "File read-only": Scenario("", "m = File(fd, prot=Prot.READ)", MAPPING),
+    "File after the handler was replaced": Scenario(
+        "signal.signal(signal.SIGBUS, signal.SIG_DFL)", "m = File(fd)", f"{MAPPING} malloc"
+    ),
+    "File in a full registry": Scenario(
+        "held = use_up_slots(); held += [map_zeros() for _ in range(255)]",
+        "m = File(fd)",
+        f"{MAPPING} calloc",
+    ),
+    "open r": Scenario("", "m = sharedmmap.open(path, 'r')", MAPPING),
+    "open r+": Scenario("", "m = sharedmmap.open(path, 'r+', length=5 * PAGE)", MAPPING),
+    "open w+": Scenario("", "m = sharedmmap.open(path, 'w+', length=PAGE)", MAPPING),
+    "open x+": Scenario(
+        "os.unlink(path)",
+        "m = sharedmmap.open(path, 'x+', length=PAGE)",
+        MAPPING,
+        after="os.close(fd); fd = os.open(path, os.O_RDWR)",
+    ),
+    "flush": Scenario(WRITTEN, "m.flush()", "msync fstat", after="assert m.dirty == (outcome is not None)"),
+    "flush a part": Scenario(WRITTEN, "m.flush(Sync.SYNC, 0, PAGE)", "msync fstat", after=STAYS_OWED),
+    "flush later": Scenario(WRITTEN, "m.flush(Sync.ASYNC)", "msync fstat", after=STAYS_OWED),
+    "advise": Scenario(MAPPED, "m.advise(Advice.WILLNEED)", "madvise"),
+    "lock": Scenario(MAPPED, "m.lock()", "mlock fstat", after="assert not outcome or not locked()"),
+    "lock on fault": Scenario(
+        MAPPED, "m.lock(on_fault=True)", "mlock2 fstat", after="assert not outcome or not locked()"
+    ),
+    "unlock": Scenario(f"{MAPPED}; m.lock()", "m.unlock()", "munlock"),
+    "residency": Scenario(MAPPED, "m.residency()", "mincore"),
+    "reserve": Scenario(ROOMY, "m.reserve(8 * PAGE)", "fallocate fstat"),
+    "accessible": Scenario(ROOMY, "assert m.accessible == PAGE", "fstat"),
+    "read past the end": Scenario(ROOMY, "past(lambda: m[PAGE])", "fstat"),
+    "write past the end": Scenario(ROOMY, "past(lambda: m.write_uint64_at(7, PAGE))", "fstat"),
+    "find": Scenario(ROOMY, "assert m.find(b'x') == -1", "fstat"),
+    "fill": Scenario(ROOMY, "past(lambda: m.fill(7))", "fstat"),
+    "move": Scenario(ROOMY, "past(lambda: m.move(PAGE, 0, PAGE))", "fstat"),
+    "copy": Scenario(ROOMY, "assert m.read_at(bytearray(8 * PAGE), 0) == PAGE", "fstat"),
+    "view": Scenario(MAPPED, "m.view()[0] = 7", "fstat", after="gc.collect()"),
+    "stream": Scenario(ROOMY, "assert len(m.stream().read()) == PAGE", "fstat"),
+    "wait": Scenario(MAPPED, "m.atomic_uint32_at(0).wait(0x55555555, 0.001)", "futex"),
+    "notify": Scenario(MAPPED, "m.atomic_uint32_at(0).notify()", "futex"),
+    "restore": Scenario(f"{MAPPED}; kept = m.view(readonly=True); fault(m)", "m.restore()", MAPPING),
+    "restore without need": Scenario(MAPPED, "m.restore()", "fstat"),
+    "unmap": Scenario(
+        WRITTEN,
+        "m.unmap()",
+        silent="mmap membarrier fstat close",
+        after="assert m.closed and is_written(2 * PAGE)",
+    ),
+    "close": Scenario(
+        WRITTEN,
+        "m.close()",
+        silent="mmap membarrier fstat close",
+        after="assert m.closed and is_written(2 * PAGE)",
+    ),
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+def test_a_refused_call_raises_and_leaves_nothing_half_done(tmp_path, injector, scenario):
+    """Each call that the operation makes fails, at each turn: once, and from there on for ever."""
+    before, operation, raising, silent, after = scenario
+    arguments = injector, before, operation, after, raising, silent
+    assert output(TABLE, tmp_path / "file", *arguments, setup=HARNESS)
