@@ -80,14 +80,40 @@ static void synchronize_threads(void)
 #endif
 }
 
+/* A process that has reached vm.max_map_count is refused every mapping, even one in place of another. So one is
+ * kept to be given back then; shared, so that it is never one with its neighbours. */
+static _Atomic(void *) spare;
+
+static bool keep_spare(void)
+{
+    if (atomic_load(&spare) != NULL)
+        return true;
+    void *page = mmap(NULL, page_size, PROT_NONE, MAP_ANONYMOUS | MAP_SHARED, -1, 0);
+    if (page == MAP_FAILED)
+        return false;
+    atomic_store(&spare, page);
+    return true;
+}
+
+static bool give_back_spare(void)
+{
+    void *page = atomic_exchange(&spare, NULL);
+    return page != NULL && munmap(page, page_size) == 0;
+}
+
 /* Replaces [start, start + size) in one step. Private pages cost nothing until they are written; where their
  * number is limited (RLIMIT_DATA) shared ones are not counted. */
-static bool lay_zero_pages(uintptr_t start, size_t size)
+static bool replace(uintptr_t start, size_t size)
 {
     const int flags = MAP_FIXED | MAP_ANONYMOUS | MAP_NORESERVE;
     /* Sound: [start, start + size) was mapped by us and is in the registry, so nobody else has it. */
     return mmap((void *)start, size, PROT_READ | PROT_WRITE, flags | MAP_PRIVATE, -1, 0) != MAP_FAILED ||
            mmap((void *)start, size, PROT_READ | PROT_WRITE, flags | MAP_SHARED, -1, 0) != MAP_FAILED;
+}
+
+static bool lay_zero_pages(uintptr_t start, size_t size)
+{
+    return replace(start, size) || (give_back_spare() && replace(start, size));
 }
 
 static void retire(struct region *region)
@@ -127,7 +153,7 @@ static bool prepare(void)
         syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
 #endif
     }
-    return sigbus_install(supply);
+    return keep_spare() && sigbus_install(supply);
 }
 
 /* ---- the descriptor ---- */

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from child import output
+from child import output, run
 
 PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -255,3 +256,33 @@ def test_a_refused_call_raises_and_leaves_nothing_half_done(tmp_path, injector, 
     before, operation, raising, silent, after = scenario
     arguments = injector, before, operation, after, raising, silent
     assert output(TABLE, tmp_path / "file", *arguments, setup=HARNESS)
+
+
+# ---- no zero pages for a fault ----
+
+FAULT = """
+m = sharedmmap.open(path)
+os.truncate(path, 0)
+inject("mmap", 1, int(args[0]))
+try:
+    {touch}
+except MappingFaultError as error:
+    print(errno.errorcode[error.errno])
+inject("mmap")
+write_file()
+m.restore()
+m.write_at(b"W" * 2 * PAGE, 0)
+assert is_written(2 * PAGE)
+"""
+
+
+@pytest.mark.parametrize("refused", range(1, 6))
+@pytest.mark.parametrize("touch", ["m[0]", "m[:]", "m.write_uint64_at(7, 3 * PAGE)"])
+def test_a_fault_takes_what_zero_pages_there_are(path, injector, touch, refused):
+    """Private ones, shared ones, both again with the spare mapping given back, and those for one page alone."""
+    assert output(FAULT.format(touch=touch), path, injector, refused, setup=HARNESS) == "ENXIO"
+
+
+def test_a_fault_without_any_zero_pages_ends_the_process_as_without_us(path, injector):
+    child = run(FAULT.format(touch="m[0]"), path, injector, 1 << 30, setup=HARNESS)
+    assert child.returncode == -signal.SIGBUS

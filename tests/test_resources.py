@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -208,6 +209,59 @@ def test_unmapping_without_memory_for_private_pages_releases_the_file(path):
     print(without_memory(lambda: m[0]))
     """
     assert output(code, path, setup=SETUP + SHORT_OF_MEMORY) == "UnmappedMemoryError"
+
+
+# ---- no more mappings ----
+
+MAPPING_LIMIT = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long
+
+def use_up_mappings():
+    prots = 0, mmap.PROT_READ  # in turn, so that no two are one mapping
+    kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    number = 0
+    while libc.mmap(None, PAGE, prots[number % 2], kind, -1, 0) != 2**64 - 1:
+        number += 1
+
+m, other = sharedmmap.open(path), sharedmmap.open(path)
+gc.collect()
+"""
+
+
+def most_mappings():
+    with contextlib.suppress(OSError), open("/proc/sys/vm/max_map_count") as limit:
+        return int(limit.read())
+    return sys.maxsize
+
+
+@pytest.mark.skipif(most_mappings() > 300_000, reason="vm.max_map_count is too far off, or not known")
+@pytest.mark.parametrize(
+    ("operations", "still_mapped"),
+    [
+        (["m[0]"], 1),
+        (["m.write_uint64_at(7, 0)"], 1),
+        (["m[0]", "other[0]"], 0),
+        (["m.unmap()", "m[0]", "other[0]"], 0),
+    ],
+)
+def test_a_process_with_as_many_mappings_as_it_may_have_survives_a_fault(path, operations, still_mapped):
+    code = """
+    os.truncate(path, 0)
+    use_up_mappings()
+    for operation in args:
+        try:
+            eval(operation)
+        except (MappingFaultError, UnmappedMemoryError):
+            pass
+        else:
+            assert operation == "m.unmap()"
+    with open("/proc/self/maps") as maps:
+        print(sum(path in line for line in maps))
+    """
+    assert output(code, path, *operations, setup=SETUP + MAPPING_LIMIT) == str(still_mapped)
 
 
 # ---- a descriptor that somebody else closed ----
