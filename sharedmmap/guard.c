@@ -30,7 +30,8 @@ struct chunk {
 
 static _Atomic(struct chunk *) chunks;
 static struct region *free_slots;
-static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER; /* for free_slots, chunks and the handler */
+static struct region *refused_slots; /* closed, but munmap(2) was refused */
+static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER; /* for the lists, chunks and the handler */
 static uintptr_t page_size;
 
 static void enter(void) { pthread_mutex_lock(&registry); }
@@ -224,24 +225,38 @@ static bool keep_descriptor(struct region *region, int fd, bool track, const str
 
 /* ---- regions ---- */
 
+static void put_slot(struct region *region, struct region **list)
+{
+    region->next_free = *list;
+    *list = region;
+}
+
+/* The kernel has made one mapping of adjacent tombstones. At vm.max_map_count it does not take one out of their
+ * middle, but it may later. Called with the registry entered. */
+static void unmap_refused(void)
+{
+    for (struct region **at = &refused_slots; *at != NULL;) {
+        struct region *region = *at;
+        if (munmap((void *)region->start, region->size) != 0) {
+            at = &region->next_free;
+            continue;
+        }
+        *at = region->next_free;
+        put_slot(region, &free_slots);
+    }
+}
+
 static struct region *take_slot(void)
 {
     struct region *region = NULL;
     enter();
+    unmap_refused();
     if (prepare() && (free_slots != NULL || grow_registry())) {
         region = free_slots;
         free_slots = region->next_free;
     }
     leave();
     return region;
-}
-
-static void put_slot(struct region *region)
-{
-    enter();
-    region->next_free = free_slots;
-    free_slots = region;
-    leave();
 }
 
 /* Without a descriptor to ask everything counts as accessible: the guard does the rest. */
@@ -272,7 +287,9 @@ struct region *region_open(void *start, size_t lead, int64_t length, int fd, int
         return NULL;
     if (!keep_descriptor(region, fd, track, &now)) {
         const int reason = errno;
-        put_slot(region);
+        enter();
+        put_slot(region, &free_slots);
+        leave();
         errno = reason;
         return NULL;
     }
@@ -314,9 +331,10 @@ void region_close(struct region *region)
         region_release(region);
     /* Out of the registry first: from munmap() on the addresses may be another mapping's. */
     atomic_fetch_add(&region->generation, 1);
-    if (size != 0)
-        munmap((void *)start, size);
-    put_slot(region);
+    const bool unmapped = size == 0 || munmap((void *)start, size) == 0;
+    enter();
+    put_slot(region, unmapped ? &free_slots : &refused_slots);
+    leave();
 }
 
 int64_t region_refresh(struct region *region)

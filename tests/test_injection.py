@@ -151,6 +151,8 @@ def attempt(call=None, first=0, last=0):
 def what_is_held():
     for _ in range(3):
         gc.collect()
+    with File(zeros, 0, PAGE, trackfd=False):  # the next File gives back what could not be before
+        pass
     return len(os.listdir("/dev/fd")), lib.open_descriptors(), mapped()
 
 attempt()
@@ -247,6 +249,10 @@ SCENARIOS = {
         silent="mmap membarrier fstat close",
         after="assert m.closed and is_written(2 * PAGE)",
     ),
+    "drop": Scenario(
+        WRITTEN, "del m; gc.collect()", silent="munmap fstat close", after="assert is_written(2 * PAGE)"
+    ),
+    "drop what is unmapped": Scenario(f"{MAPPED}; m.unmap()", "del m; gc.collect()", silent="munmap"),
 }
 
 
