@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import gc
+import itertools
 import os
 import shutil
 import signal
@@ -12,6 +15,8 @@ from typing import NamedTuple
 
 import pytest
 from child import output, run
+
+import sharedmmap
 
 PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -264,6 +269,55 @@ def test_a_refused_call_raises_and_leaves_nothing_half_done(tmp_path, injector, 
     assert output(TABLE, tmp_path / "file", *arguments, setup=HARNESS)
 
 
+# ---- the first File of a process ----
+
+FIRST = """
+for call, calls in ("sigaction", 2), ("malloc", 1), ("calloc", 1), ("mmap", 2), ("membarrier", 1):
+    for first in range(1, calls + 1):
+        write_file()
+        fd = os.open(path, os.O_RDWR)
+        if os.fork():
+            assert os.wait()[1] == 0, (call, first)
+            continue
+        inject(call, first, FOR_EVER)
+        try:
+            m = File(fd)
+        except OSError as error:
+            assert error.errno == ERRORS[call] and call != "membarrier"
+            assert signal.getsignal(signal.SIGBUS) == signal.SIG_DFL
+        else:
+            assert call == "membarrier"
+        assert made(call) >= first
+        inject(call)
+        assert call == "membarrier" or not mapped()
+        m = File(fd)
+        fault(m)
+        is_sound(m, fd)
+        os._exit(0)
+"""
+
+
+def test_where_the_first_file_is_refused_the_next_is_guarded(tmp_path, injector):
+    assert output(FIRST, tmp_path / "file", injector, setup=HARNESS) == ""
+
+
+# ---- calls that a signal interrupted ----
+
+
+@pytest.mark.parametrize("operation", ["m.reserve(PAGE)", "m.atomic_uint32_at(0).wait(0x55555555, 0.001)"])
+def test_an_interrupted_call_goes_on(path, injector, operation):
+    code = f"""
+    m = sharedmmap.open(path)
+    m.write_uint32_at(0x55555555, 0)
+    for call in "fallocate", "futex":
+        ERRORS[call] = errno.EINTR
+        inject(call, 1, 1)
+    {operation}
+    print(made("fallocate") + made("futex") > 0)
+    """
+    assert output(code, path, injector, setup=HARNESS) == "True"
+
+
 # ---- no zero pages for a fault ----
 
 FAULT = """
@@ -292,3 +346,73 @@ def test_a_fault_takes_what_zero_pages_there_are(path, injector, touch, refused)
 def test_a_fault_without_any_zero_pages_ends_the_process_as_without_us(path, injector):
     child = run(FAULT.format(touch="m[0]"), path, injector, 1 << 30, setup=HARNESS)
     assert child.returncode == -signal.SIGBUS
+
+
+# ---- calls made from Python ----
+
+
+def refuse(monkeypatch, call, turn):
+    """Makes ``os.<call>`` fail at that turn; a close(2) that fails has closed all the same."""
+    real, turns = getattr(os, call), itertools.count(1)
+
+    def stand_in(*args):
+        refused = next(turns) == turn
+        if not refused or call == "close":
+            found = real(*args)
+        if refused:
+            raise OSError(errno.EIO, call)
+        return found
+
+    monkeypatch.setattr(os, call, stand_in)
+
+
+@pytest.mark.parametrize(
+    ("mode", "length", "call", "turn"),
+    [
+        ("r", None, "open", 1),
+        ("r", None, "fstat", 1),
+        ("r", None, "close", 1),
+        ("r+", 5 * PAGE, "fstat", 1),
+        ("r+", 5 * PAGE, "ftruncate", 1),
+        ("w+", PAGE, "ftruncate", 1),
+        ("w+", PAGE, "ftruncate", 2),
+        ("x+", PAGE, "ftruncate", 1),
+        ("x+", PAGE, "close", 1),
+    ],
+)
+def test_opening_where_a_call_of_pythons_fails_raises_and_keeps_nothing(
+    path, monkeypatch, mode, length, call, turn
+):
+    if mode == "x+":
+        path.unlink()
+    before = os.listdir("/dev/fd")
+    with monkeypatch.context() as patched:
+        refuse(patched, call, turn)
+        with pytest.raises(OSError, match=call) as raised:
+            sharedmmap.open(path, mode, length=length)
+    assert raised.value.errno == errno.EIO
+    del raised
+    gc.collect()
+    assert len(os.listdir("/dev/fd")) == len(before)
+    with sharedmmap.open(path, "r" if mode == "r" else "r+", length=length) as m:
+        assert len(m) == (length or len(path.read_bytes()))
+
+
+@pytest.mark.parametrize("call", ["fstat", "fstatvfs"])
+def test_a_fault_whose_cause_cannot_be_asked_says_so(path, call):
+    code = f"""
+    def refuse(fd):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    m = sharedmmap.open(path)
+    os.truncate(path, 0)
+    os.{call} = refuse
+    for _ in range(2):
+        try:
+            m[0]
+        except MappingFaultError as error:
+            print(errno.errorcode[error.errno], error)
+    """
+    lines = output(code, path).splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("EIO") and f"{os.strerror(errno.ESTALE)}, so" in line for line in lines)
