@@ -17,6 +17,7 @@ import gc
 import io
 import os
 import sys
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable, SupportsIndex, TypeVar
 
@@ -58,6 +59,15 @@ def _collecting(make: Callable[[], T]) -> T:
             raise
     gc.collect()
     return make()
+
+
+def _after(cdata: Any, call: Callable[..., None], *args: Any) -> None:
+    """Calls it when nothing refers to ``cdata`` any more, and never before.
+
+    Not ``ffi.gc``: in a cycle CPython calls that destructor together with the ``__del__`` methods there, which
+    may use the memory yet, or make it reachable again. A plain cdata is nothing the cycle collector looks at.
+    """
+    weakref.finalize(cdata, call, *args).atexit = False  # what is left at exit goes with the process
 
 
 _many_descriptors = 256
@@ -165,7 +175,7 @@ class Region:
             _collect_dropped()
         self.successor: dict[str, Region] = {}
         self.c = _collecting(lambda: self._map(fd, trackfd))
-        # Sound: the fields live in the registry's slot, which is ours until self.c is collected.
+        # Sound: the fields live in the registry's slot, which is ours until self.c is gone.
         self.state = ffi.cast(_BYTE, ffi.addressof(self.c, "state"))
         self.dirty = ffi.cast(_BYTE, ffi.addressof(self.c, "dirty"))
         self.marks = ffi.cast(_PAIR, self.state)
@@ -187,7 +197,9 @@ class Region:
             if size:
                 lib.munmap(start, size)
             raise failed
-        return ffi.gc(c, lib.region_close)
+        # What it is given must not be c itself, or c would never go.
+        _after(c, lib.region_close, ffi.cast(ffi.typeof(c), c))
+        return c
 
     # ---- the limit and the state ----
 
@@ -369,17 +381,18 @@ class Region:
         if not size:
             found = memoryview(bytearray())
         else:
+            # In bounds: required; alive: the memoryview keeps the buffer, that keeps the pointer, and while
+            # there is the pointer what comes after it keeps self.
+            pointer = self.c.base + offset
             if not readonly:
                 lib.region_add_view(self.c)
-
-            def dropped(_: Any) -> None:
-                if not readonly:
-                    lib.region_drop_view(self.c)
-
-            # In bounds: required; alive: the memoryview keeps the buffer, that keeps the pointer, the pointer
-            # its destructor, and the destructor keeps self.
-            found = memoryview(ffi.buffer(ffi.gc(self.c.base + offset, dropped), size))
+            _after(pointer, self._drop_view, readonly)
+            found = memoryview(ffi.buffer(pointer, size))
         return found.toreadonly() if readonly else found
+
+    def _drop_view(self, readonly: bool) -> None:
+        if not readonly:
+            lib.region_drop_view(self.c)
 
     def find(self, call: str, sub: Any, start: int, end: int) -> int:
         """``region_find`` or ``region_rfind`` within what is accessible of ``start`` to ``end``."""
