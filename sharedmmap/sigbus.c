@@ -6,13 +6,15 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { MOST_REPEATS = 64 };
+enum { MOST_REPEATS = 1 << 14, VISITS = 64 };
 
 /* Everything but sigbus_install() runs in a signal handler. */
 
 static sigbus_mend *mend_fault;                    /* set before the handler is in front, never changed */
 static _Atomic(const struct sigaction *) previous; /* what to hand on to; never freed, never changed */
-static _Atomic uintptr_t handing_on;               /* the thread that is inside `previous` now */
+static struct {
+    _Atomic uintptr_t thread, frame; /* that is inside `previous` now, and where on its stack it left us */
+} visits[VISITS];                    /* by a hash of the thread: one that takes another's place only hides it */
 static _Atomic uintptr_t last_foreign;             /* the address of the last fault that was not ours */
 static _Atomic int repeats;
 
@@ -41,26 +43,31 @@ static void hand_on(int number, siginfo_t *info, void *context)
 {
     const struct sigaction *next = atomic_load(&previous);
     const bool fault = info->si_code > 0;
-    const uintptr_t self = (uintptr_t)pthread_self();
+    const uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
+    uintptr_t self = (uintptr_t)pthread_self();
+    const size_t place = (size_t)(self * UINT64_C(0x9e3779b97f4a7c15) >> 58); /* the top bits: below VISITS */
 
-    /* The one we handed on to has led back to us: handlers that keep each other as their previous. */
-    if (atomic_load(&handing_on) == self) {
+    /* The one we handed on to has led back to us: handlers that keep each other as their previous. (One that
+     * left by siglongjmp() did not: there the stack is unwound.) */
+    if (atomic_load(&visits[place].thread) == self && frame < atomic_load(&visits[place].frame)) {
         die(fault);
         return;
     }
     if (!(next->sa_flags & SA_SIGINFO) && next->sa_handler == SIG_IGN && !fault)
         return;
-    if ((!(next->sa_flags & SA_SIGINFO) && (next->sa_handler == SIG_DFL || next->sa_handler == SIG_IGN)) ||
-        (fault && goes_in_circles((uintptr_t)info->si_addr))) {
+    if (!(next->sa_flags & SA_SIGINFO) && (next->sa_handler == SIG_DFL || next->sa_handler == SIG_IGN)) {
         die(fault);
         return;
     }
-    const uintptr_t outer = atomic_exchange(&handing_on, self);
+    atomic_store(&visits[place].frame, frame);
+    atomic_store(&visits[place].thread, self);
     if (next->sa_flags & SA_SIGINFO)
         next->sa_sigaction(number, info, context);
     else
         next->sa_handler(number);
-    atomic_store(&handing_on, outer);
+    atomic_compare_exchange_strong(&visits[place].thread, &self, 0);
+    if (fault && goes_in_circles((uintptr_t)info->si_addr))
+        die(fault);
 }
 
 /* The address of the last fault of this thread that ended in a signal, or 0. */

@@ -1,0 +1,75 @@
+"""The guard without Python: C programs, compiled here together with its sources."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+PACKAGE = TESTS.parent / "sharedmmap"
+
+pytestmark = pytest.mark.skipif(not (PACKAGE / "guard.c").exists(), reason="the C sources are not here")
+
+Build = Callable[..., Path]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """Compiles a program of ``native/`` with the sources it needs."""
+
+    def build(name: str, *sources: str, compiler: str = "cc", options: tuple[str, ...] = ()) -> Path:
+        if shutil.which(compiler) is None:
+            pytest.skip(f"{compiler} is not here")
+        program = tmp_path / name
+        command = [compiler, "-std=gnu11", "-D_GNU_SOURCE=1", "-O2", "-g", "-pthread", *options]
+        command += [f"-I{PACKAGE}", str(TESTS / "native" / f"{name}.c")]
+        command += [str(PACKAGE / source) for source in sources]
+        subprocess.run([*command, "-o", program], check=True, timeout=120)
+        return program
+
+    return build
+
+
+def run(program: Path, *arguments: object) -> int:
+    """Runs a program, which has to end by itself; how it ended. It may print only where it failed."""
+    child = subprocess.run(
+        [program, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert (child.stdout, child.stderr) == ("", ""), child.stderr
+    return child.returncode
+
+
+# ---- the handler ----
+
+SCENARIOS = {
+    "threads": 0,
+    "ours within": 0,
+    "foreign within": -signal.SIGBUS,
+    "jumps": 0,
+    "small stack": 0,
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_handler_mends_what_is_ours_and_leaves_all_else_as_it_was(build, tmp_path, scenario):
+    program = build("handler", "guard.c", "sigbus.c")
+    assert run(program, scenario, tmp_path) == SCENARIOS[scenario]
+
+
+def test_the_handler_makes_no_system_call_but_a_barrier_and_one_mmap(build, tmp_path):
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not here")
+    program, trace = build("handler", "guard.c", "sigbus.c"), tmp_path / "trace"
+    strace = ["strace", "-o", trace]
+    if subprocess.run([*strace, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("strace may not trace here")
+    subprocess.run([*strace, program, "once", tmp_path], check=True, timeout=60)
+    (handled,) = re.findall(r"^--- SIGBUS .*?^(?=rt_sigreturn)", trace.read_text(), re.DOTALL | re.MULTILINE)
+    calls = re.findall(r"^(\w+)\(", handled, re.MULTILINE)
+    assert calls == ["membarrier", "mmap"]
