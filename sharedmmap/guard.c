@@ -131,13 +131,12 @@ static void retire(struct region *region)
 static bool supply(uintptr_t address, bool certain)
 {
     struct region *region = find_region(address);
-    if (region == NULL)
+    if (region == NULL || (!certain && atomic_load(&region->state) != LIVE))
         return false;
+    uintptr_t none = 0;
     uint8_t live = LIVE;
-    if (atomic_compare_exchange_strong(&region->state, &live, FAULTED))
-        atomic_store(&region->fault, address);
-    else if (!certain)
-        return false;
+    atomic_compare_exchange_strong(&region->fault, &none, address); /* whoever sees the mark sees the address */
+    atomic_compare_exchange_strong(&region->state, &live, FAULTED);
     retire(region);
     /* All of it, so that one fault is the last; a page of it where there is no memory for more. */
     return lay_zero_pages(atomic_load(&region->start), atomic_load(&region->size)) ||
@@ -269,10 +268,11 @@ static int64_t set_limit(struct region *region, const struct stat *now)
     }
     if (atomic_load(&region->state) != LIVE)
         limit = 0;
+    int64_t peak = atomic_load(&region->peak); /* raised before anything may be written up to it */
+    while (peak < limit && !atomic_compare_exchange_weak(&region->peak, &peak, limit))
+        ;
     atomic_store(&region->limit, limit);
     atomic_store(&region->write_limit, region->writable ? limit : 0);
-    if (limit > atomic_load(&region->peak))
-        atomic_store(&region->peak, limit);
     return limit;
 }
 

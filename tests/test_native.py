@@ -1,4 +1,4 @@
-"""The guard without Python: C programs, compiled here together with its sources."""
+"""The guard without Python: C programs, compiled here together with its sources, plain and with sanitizers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,13 +19,22 @@ pytestmark = pytest.mark.skipif(not (PACKAGE / "guard.c").exists(), reason="the 
 Build = Callable[..., Path]
 
 
+def require(compiler: str, options: Sequence[str], folder: Path) -> None:
+    """Skips unless there is the compiler, and a program it built with the options runs."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not here")
+    command = [compiler, *options, "-x", "c", "-", "-o", folder / "probe"]
+    built = subprocess.run(command, input=b"int main(void) { return 0; }", capture_output=True, check=False)
+    if built.returncode or subprocess.run(folder / "probe", capture_output=True, check=False).returncode:
+        pytest.skip(f"{compiler} has no runtime for {' '.join(options)} that works here")
+
+
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
     """Compiles a program of ``native/`` with the sources it needs."""
 
-    def build(name: str, *sources: str, compiler: str = "cc", options: tuple[str, ...] = ()) -> Path:
-        if shutil.which(compiler) is None:
-            pytest.skip(f"{compiler} is not here")
+    def build(name: str, *sources: str, compiler: str = "cc", options: Sequence[str] = ()) -> Path:
+        require(compiler, options, tmp_path)
         program = tmp_path / name
         command = [compiler, "-std=gnu11", "-D_GNU_SOURCE=1", "-O2", "-g", "-pthread", *options]
         command += [f"-I{PACKAGE}", str(TESTS / "native" / f"{name}.c")]
@@ -73,3 +82,16 @@ def test_the_handler_makes_no_system_call_but_a_barrier_and_one_mmap(build, tmp_
     (handled,) = re.findall(r"^--- SIGBUS .*?^(?=rt_sigreturn)", trace.read_text(), re.DOTALL | re.MULTILINE)
     calls = re.findall(r"^(\w+)\(", handled, re.MULTILINE)
     assert calls == ["membarrier", "mmap"]
+
+
+# ---- everything at once ----
+
+SANITIZERS = {"plain": "", "thread": "thread", "address and undefined": "address,undefined"}
+
+
+@pytest.mark.parametrize("sanitizer", SANITIZERS.values(), ids=SANITIZERS)
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_what_threads_did_at_once_is_in_the_files_and_nothing_is_left(build, tmp_path, compiler, sanitizer):
+    options = [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"] if sanitizer else []
+    program = build("stress", "sigbus.c", "word.c", compiler=compiler, options=options)
+    assert run(program, 3, tmp_path) == 0
