@@ -7,7 +7,7 @@ from typing import Any, SupportsIndex
 
 from ._native import PYPY, ffi
 
-__all__ = ["as_index", "as_range", "as_size", "readable_bytes", "writable_bytes"]
+__all__ = ["as_index", "as_range", "as_size", "let_go", "readable_bytes", "writable_bytes"]
 
 _BYTES = ffi.typeof("char[]")
 
@@ -40,6 +40,16 @@ def readable_bytes(source: Any) -> Any:
 def writable_bytes(dest: Any) -> Any:
     """What ``Region.read_into`` copies to; its length is in bytes. For any writable C-contiguous buffer."""
     return _pypy_memory(dest, True) if PYPY else ffi.from_buffer(_BYTES, dest, True)
+
+
+def let_go(memory: Any) -> None:
+    """Ends what ``readable_bytes`` or ``writable_bytes`` began, before the caller raises.
+
+    The exception keeps the frames, and those would keep the memory: where all that is garbage together with the
+    memoryview it belongs to, CPython before 3.12.7 crashes (gh-77894).
+    """
+    if not PYPY:
+        ffi.release(memory)
 
 
 def _pypy_memory(target: Any, writable: bool) -> Any:

@@ -9,7 +9,7 @@ from struct import Struct
 from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
-from ._arguments import as_index, as_range, as_size, readable_bytes, writable_bytes
+from ._arguments import as_index, as_range, as_size, let_go, readable_bytes, writable_bytes
 from ._atomic import AtomicUint32, AtomicUint64
 from ._errors import OutOfBoundsError
 from ._mapping import Mapping
@@ -79,7 +79,12 @@ class File(Mapping):
             except NOT_THIS_WAY:  # what is no plain row of bytes
                 pass
         offset = as_index(offset)  # first: its __index__ could resize dest
-        return region.read_into(writable_bytes(dest), offset)
+        memory = writable_bytes(dest)
+        try:
+            return region.read_into(memory, offset)
+        except BaseException:
+            let_go(memory)
+            raise
 
     def write_at(self, src: Any, offset: SupportsIndex) -> int:
         """Copies ``src``, any C-contiguous buffer, to ``offset``; returns the bytes copied.
@@ -91,7 +96,12 @@ class File(Mapping):
         if type(src) is bytes and type(offset) is int:
             return region.write_from(src, offset)
         offset = as_index(offset)  # first: its __index__ could resize src
-        return region.write_from(readable_bytes(src), offset)
+        source = readable_bytes(src)
+        try:
+            return region.write_from(source, offset)
+        except BaseException:
+            let_go(source)
+            raise
 
     def read_string_at(
         self,
@@ -191,20 +201,24 @@ class File(Mapping):
             return
         span = as_range(key, region.length)  # first: an __index__ in it could resize value
         source = readable_bytes(value)
-        if len(source) != len(span):
-            raise ValueError(f"a slice of {len(span)} bytes cannot be assigned {len(source)} bytes")
-        if not span:
-            region.check()
-            region.require_writable()
-            return
-        if span.step == 1:
-            region.copy_all(source, span[0], writing=True)
-            region.writable = region.whole  # it is dirty now
-        else:
-            low = min(span[0], span[-1])
-            region.require(low, abs(span[-1] - span[0]) + 1, writing=True)
-            for position, byte in zip(span, memoryview(value).cast("B")):
-                self.write_uint8_at(byte, position)
+        try:
+            if len(source) != len(span):
+                raise ValueError(f"a slice of {len(span)} bytes cannot be assigned {len(source)} bytes")
+            if not span:
+                region.check()
+                region.require_writable()
+                return
+            if span.step == 1:
+                region.copy_all(source, span[0], writing=True)
+                region.writable = region.whole  # it is dirty now
+            else:
+                low = min(span[0], span[-1])
+                region.require(low, abs(span[-1] - span[0]) + 1, writing=True)
+                for position, byte in zip(span, memoryview(value).cast("B")):
+                    self.write_uint8_at(byte, position)
+        except BaseException:
+            let_go(source)
+            raise
 
     def _item(self, key: SupportsIndex) -> int:
         try:
@@ -270,8 +284,12 @@ class File(Mapping):
         """
         offset = as_index(offset)  # first: its __index__ could resize values
         source = readable_bytes(values)
-        self._region.copy_all(source, offset, writing=True)
-        return len(source)
+        try:
+            self._region.copy_all(source, offset, writing=True)
+            return len(source)
+        except BaseException:
+            let_go(source)
+            raise
 
     def read_struct_at(self, format: str | bytes | Struct, offset: SupportsIndex) -> tuple[Any, ...]:
         """Unpacks a record from ``offset``; see the ``struct`` module for ``format``.

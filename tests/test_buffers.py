@@ -7,7 +7,7 @@ import sys
 from array import array
 
 import pytest
-from child import run
+from child import output, run
 
 import sharedmmap
 from sharedmmap import OutOfBoundsError
@@ -235,6 +235,37 @@ def test_a_buffer_is_free_again_after_a_copy_and_after_an_error(m):
     items = array("d", [1.0])
     m.write_at(items, 0)
     items.append(2.0)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "m.read_at(memory, len(m))",
+        "m.write_at(memory, len(m))",
+        "m.write_array_at(memory, len(m))",
+        "m.__setitem__(slice(3), memory)",
+        "m.__setitem__(slice(0, 6, 2), memory)",
+        "stream.write(memory)",
+    ],
+)
+def test_a_memoryview_is_collected_with_the_exception_of_the_call_it_was_given_to(path, call):
+    """Its export must be over by then: CPython before 3.12.7 would crash, see gh-77894."""
+    code = f"""
+    m = File(os.open(path, os.O_RDWR), trackfd=False)
+    stream = m.stream()
+    os.truncate(path, 0)
+
+    def keep():
+        memory = memoryview(bytearray(8))
+        try:
+            {call}
+        except Exception as error:
+            kept = error  # whose traceback has this frame, which has the error
+
+    keep()
+    gc.collect()
+    """
+    assert output(code, path) == ""
 
 
 def outcomes(names, code, *args, setup):
