@@ -339,7 +339,7 @@ class Region:
     def read(self, offset: int, size: int) -> bytes:
         """``size`` bytes from ``offset``, all of which must be accessible."""
         found: bytes
-        if offset >= 0:
+        if size > 0 and offset >= 0:
             found = self.readable[offset : offset + size]  # in bounds: it ends at the limit; alive: self
             if len(found) == size and not self.state[0]:
                 return found

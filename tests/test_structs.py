@@ -85,6 +85,14 @@ def test_an_unfitting_record_is_refused_whole(m, offset):
     assert m[:] == FILLED
 
 
+@pytest.mark.parametrize("offset", [-1, LENGTH + 1, 2**70])
+def test_an_empty_record_has_to_stand_within_the_mapping_too(m, offset):
+    for access in (lambda: m.read_struct_at("", offset), lambda: m.write_struct_at("", offset)):
+        with pytest.raises(OutOfBoundsError):
+            access()
+    assert m.read_struct_at("", LENGTH) == ()
+
+
 def test_a_record_that_just_fits_is_written(m):
     m.write_struct_at("<IQ", LENGTH - 12, 1, 2)
     assert m.read_struct_at("<IQ", LENGTH - 12) == (1, 2)
