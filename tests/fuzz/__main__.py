@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parent
 sys.path[0:0] = [str(FOLDER)]
 
 if __name__ == "__main__" and "--guided" in sys.argv:

@@ -27,7 +27,6 @@ SCALARS = dict(
         ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"), TYPECODES
     )
 )
-NOT_MONOTONE = ("utf-7", "idna", "punycode")  # a longer text may take fewer bytes
 GREATEST_SIZE = 8 << 20  # bytes a file may grow to
 
 ANY = object()
@@ -151,7 +150,6 @@ class File:
         encoded = text.encode(encoding, errors)
         offset = index(offset)
         room = self.room(offset, len(encoded), writing=True)
-        self.disk.open = self.disk.open or (room < len(encoded) and encoding in NOT_MONOTONE)
         while len(encoded) > room:
             text = text[:-1]
             encoded = text.encode(encoding, errors) if text else b""  # not even a byte order mark
@@ -546,9 +544,12 @@ class Stream(Part):
         self.check()
         if not self.mapping.writable:
             raise io.UnsupportedOperation
+        with memoryview(source) as view:
+            if not view.nbytes:
+                return 0
         content = content_of(source)
         count = min(len(content), self._left())
-        if content and not count:
+        if not count:
             raise OSError
         self.mapping.put(self.start + self.position, content[:count])
         self.position += count
