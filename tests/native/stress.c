@@ -66,7 +66,7 @@ static void drop(struct mapping *mapping)
     free(mapping);
 }
 
-static void replace(unsigned place, struct mapping *mapping)
+static void swap_in(unsigned place, struct mapping *mapping)
 {
     pthread_mutex_lock(&table);
     struct mapping *old = mappings[place];
@@ -248,7 +248,7 @@ static void *work(void *argument)
             if (what < 2)
                 region_unmap(mapping->region);
             else if (what < 6)
-                replace(place, new_mapping(mapping->file));
+                swap_in(place, new_mapping(mapping->file));
             else if (what < 8)
                 cut(mapping->file, &state);
             else if (what < 16)
