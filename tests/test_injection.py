@@ -301,6 +301,16 @@ def test_where_the_first_file_is_refused_the_next_is_guarded(tmp_path, injector)
     assert output(FIRST, tmp_path / "file", injector, setup=HARNESS) == ""
 
 
+@pytest.mark.parametrize("call", ["mmap", "fcntl"])
+def test_what_is_short_once_is_asked_for_again_after_collecting(path, injector, call):
+    code = f"""
+    inject("{call}", 1, 1)
+    with sharedmmap.open(path) as m:
+        print(made("{call}") > 1, m[:] == open(path, "rb").read())
+    """
+    assert output(code, path, injector, setup=HARNESS) == "True True"
+
+
 # ---- calls that a signal interrupted ----
 
 
