@@ -280,6 +280,7 @@ def fill(page):
     except MappingFaultError as error:
         assert error.errno == errno.ENOSPC and error.offset == page * PAGE, error
     m.restore()
+    assert m.dirty
     return page
 """
     code = """
