@@ -44,6 +44,10 @@ class Disk:
     def new_call(self) -> None:
         self.open = False
         self.refusal: tuple[type[Exception], ...] = ()
+        self.is_missing = False  # a page that the call touches if it does all that is asked
+
+    def touch(self, end: int) -> None:
+        self.is_missing = self.is_missing or end > -(-len(self.file) // PAGE) * PAGE
 
 
 def size_of(value: Any) -> int:
@@ -75,11 +79,18 @@ class File:
     def backed(self) -> int:
         return max(0, min(self.length, len(self.disk.file) - self.offset))
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing but its arguments is wrong with a call."""
+        return self.state == LIVE and self.writable and not self.stale
+
     def get(self, offset: int, size: int) -> bytes:
+        self.disk.touch(self.offset + offset + size if size else 0)
         return bytes(self.disk.file[self.offset + offset : self.offset + offset + size]).ljust(size, b"\0")
 
     def put(self, offset: int, new: bytes) -> None:
         start = self.offset + offset
+        self.disk.touch(start + len(new) if new else 0)
         fits = new[: max(0, len(self.disk.file) - start)]
         self.disk.file[start : start + len(fits)] = fits
         self.must_be_dirty = self.must_be_dirty or bool(new)

@@ -17,6 +17,7 @@ import struct
 import sys
 import traceback
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
@@ -199,13 +200,25 @@ class Round:
         strict = strict and not any(arg.odd for arg in every)
 
         before = bytes(self.disk.file)
+        owed = [mapping.model.must_be_dirty for mapping in self.mappings]
         due = outcome(twin, plain, {key: arg.plain for key, arg in kwargs.items()})
         got = outcome(real, given, {key: arg.given for key, arg in kwargs.items()})
         self.counts[f"{name.strip('_')}: {type(got.error).__name__ if got.error else 'done'}"] += 1
         assert due.error is None or is_documented(due.error), f"the model: {due}"
         assert got.error is None or is_documented(got.error), f"came to {got}"
 
-        if self.disturbed or self.disk.open:
+        if got.error is not None:  # and nothing is paid
+            for mapping, was_owed in zip(self.mappings, owed):
+                mapping.model.must_be_dirty = was_owed
+        if self.disturbed or any(arg.open for arg in every) or (self.disk.open and name == "touch"):
+            self.settle(before)
+            return got
+        if self.disk.open:
+            if got.error is None:
+                assert not isinstance(due.error, sharedmmap.OutOfBoundsError), f"came to {got}; due was {due}"
+                if equal(got.value, due.value):
+                    assert not self.disk.is_missing, f"came to {got}, though a page is missing"
+                    assert self.on_disk() == self.disk.file, "a write is lost"
             self.settle(before)
             return got
         if due.error is not None:
@@ -224,6 +237,10 @@ class Round:
         for mapping in self.mappings:
             twin = mapping.model
             assert mapping.real.closed == (twin.state == model.UNMAPPED), "closed is wrong"
+            if twin.stale and "faulted" in repr(
+                mapping.real
+            ):  # it has touched what is not there before it refused
+                twin.state = model.FAULTED
             if twin.state == model.LIVE:
                 mapping.real.check()
                 assert mapping.real.dirty or not twin.must_be_dirty, "a write is not owed"
@@ -291,9 +308,8 @@ class Round:
         return mapping
 
     def method(self, mapping: Mapping, name: str, arguments: Arguments) -> Outcome:
-        twin = mapping.model
-        strict = twin.state == model.LIVE and twin.writable
-        return self.compare(name, getattr(mapping.real, name), getattr(twin, name), arguments, strict)
+        real, twin = mapping
+        return self.compare(name, getattr(real, name), getattr(twin, name), arguments, twin.is_whole)
 
     def copy(self) -> None:
         name = self.v.pick(list(COPIES))
@@ -313,22 +329,14 @@ class Round:
         self.method(self.chosen(), "restore", call())
 
     def scalar(self) -> None:
-        kind, mapping = self.v.pick(list(model.SCALARS)), self.chosen()
-        twin = mapping.model
-        strict = twin.state == model.LIVE and twin.writable
+        kind, (real, twin) = self.v.pick(list(model.SCALARS)), self.chosen()
         if self.v.below(2):
-            name = f"read_{kind}_at"
-            arguments = call(self.v.offset())
-            self.compare(
-                name, getattr(mapping.real, name), lambda *a: twin.read_scalar(kind, *a), arguments, strict
-            )
+            verb, arguments = "read", call(self.v.offset())
         else:
-            name = f"write_{kind}_at"
             value = self.v.real() if "float" in kind else self.v.word()
-            arguments = call(value, self.v.offset())
-            self.compare(
-                name, getattr(mapping.real, name), lambda *a: twin.write_scalar(kind, *a), arguments, strict
-            )
+            verb, arguments = "write", call(value, self.v.offset())
+        name, due = f"{verb}_{kind}_at", partial(getattr(twin, f"{verb}_scalar"), kind)
+        self.compare(name, getattr(real, name), due, arguments, twin.is_whole)
 
     def ends(self) -> None:
         """Iterating, from either end."""
@@ -363,8 +371,7 @@ class Round:
             made.append(getattr(twin, make)(*args, **kwargs))
             return model.ANY
 
-        strict = twin.state == model.LIVE and twin.writable
-        got = self.compare(make, getattr(real, make), keep, draw(self.v), strict)
+        got = self.compare(make, getattr(real, make), keep, draw(self.v), twin.is_whole)
         if got.error is None and made and not self.disturbed:
             self.parts.append((got.value, made[0]))
 
@@ -373,7 +380,7 @@ class Round:
         name = self.v.pick(list(calls))
         if hasattr(real, name):  # wait() of a 64-bit word is not
             owner = twin.mapping
-            strict = owner.state == model.LIVE and owner.writable and twin.generation == owner.generation
+            strict = owner.is_whole and twin.generation == owner.generation
             self.compare(name, getattr(real, name), getattr(twin, name), calls[name](self.v), strict)
 
     def word(self) -> None:
