@@ -89,6 +89,18 @@ def test_touching_a_lost_page_raises_until_the_mapping_is_restored(path, touch, 
     assert all(line.endswith(f"the file is {size} bytes long now") for line in lines)
 
 
+@pytest.mark.parametrize("where", ["0", "len(m) - 1"])
+def test_the_first_and_the_last_byte_are_guarded(path, where):
+    code = f"""
+    os.truncate(path, 0)
+    try:
+        m[{where}]
+    except MappingFaultError as error:
+        print(error.offset == {where})
+    """
+    assert output(code, path, setup=MAPPED) == "True"
+
+
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_reading_behind_an_end_inside_the_page_gives_zeros_or_raises(path, read):
     """POSIX has no fault there: the rest of the file's last page reads as zeros."""
