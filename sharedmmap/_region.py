@@ -177,7 +177,7 @@ class Region:
         self.c = _collecting(lambda: self._map(fd, trackfd))
         # Sound: the fields live in the registry's slot, which is ours until self.c is gone.
         self.state = ffi.cast(_BYTE, ffi.addressof(self.c, "state"))
-        self.dirty = ffi.cast(_BYTE, ffi.addressof(self.c, "dirty"))
+        self.dirty = self.state + 1  # guard.h sees to that
         self.marks = ffi.cast(_PAIR, self.state)
         # Sound: [base, base + length) is mapped. Never handed out; sliced within the limit only.
         self.buffer = ffi.buffer(self.c.base, length) if length else ffi.buffer(self.state, 0)

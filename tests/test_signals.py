@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 
 import pytest
 from child import output, run
@@ -78,6 +79,34 @@ def test_a_fault_behind_our_mapping_is_not_ours(path):
     foreign_fault()
     """
     assert run(code, path, setup=SETUP).returncode == -signal.SIGBUS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is mapped")
+def test_a_fault_right_behind_our_mapping_is_not_ours(path):
+    """The kernel mostly maps below what it mapped last."""
+    code = """
+    def ranges(name):
+        with open("/proc/self/maps") as maps:
+            return [line.split()[0].split("-") for line in maps if line.endswith(name + "\\n")]
+
+    with open(path, "wb") as file:
+        file.write(bytes(PAGE))
+    ours = []
+    with open(path + ".foreign", "w+b") as file:
+        file.truncate(PAGE)
+        while True:
+            foreign = mmap.mmap(file.fileno(), PAGE)
+            ours.append(sharedmmap.open(path))
+            (start, _), = ranges(path + ".foreign")
+            if any(end == start for _, end in ranges(path)):
+                break
+            foreign.close()
+        file.truncate(0)
+    print("adjacent", flush=True)
+    foreign[0]
+    """
+    child = run(code, path, setup=SETUP)
+    assert (child.returncode, child.stdout, child.stderr) == (-signal.SIGBUS, "adjacent\n", "")
 
 
 def test_an_ignored_sigbus_stays_ignored(path):
