@@ -62,7 +62,9 @@ def path(tmp_path):
 
 
 @pytest.mark.parametrize("cause", CAUSES.values(), ids=CAUSES)
-@pytest.mark.parametrize("mapping", ["m = mapped()", "mapped().unmap()", "fault_of_ours(mapped())"])
+@pytest.mark.parametrize(
+    "mapping", ["m = mapped()", "mapped().unmap()", "fault_of_ours(mapped())", "m = mapped(); fault_of_ours(m)"]
+)
 def test_a_sigbus_that_is_not_ours_kills_the_process(path, mapping, cause):
     child = run(f"{mapping}\n{cause}", path, setup=SETUP)
     assert (child.returncode, child.stdout, child.stderr) == (-signal.SIGBUS, "", "")
