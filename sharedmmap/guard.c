@@ -19,7 +19,20 @@
 #define MAP_NORESERVE 0
 #endif
 
-/* ---- the registry: slots that are reused but never freed, so the handler may walk them at any time ---- */
+/* ---- why it is sound ----
+ *
+ * The registry. Slots are reused but never freed, so the handler may walk them at any time, without a lock.
+ * `start` and `size` change only while the generation is even: odd and the same before and after they are read,
+ * it says that they belong together. The region of the faulting thread is found, since whoever touches its
+ * memory keeps it from being closed; and no other, as a region leaves the registry before its addresses can.
+ *
+ * The state leaves LIVE before the pages are replaced, and does not come back while the region is in use.
+ * Between the two every thread passes a full barrier (membarrier). An access that ended before the barrier used
+ * the file's pages; any other reads the state after the barrier, and sees the mark. Without it a core may read
+ * the state ahead of its own store, x86 too: a store may wait while a younger load is done, and the interrupt
+ * that comes with replaced pages goes only where pages were present. */
+
+/* ---- the registry ---- */
 
 enum { SLOTS = 256 };
 
@@ -51,8 +64,7 @@ static bool grow_registry(void)
     return true;
 }
 
-/* Runs in the handler. The region of the faulting thread cannot go away under it, but the other slots can
- * change while they are read: a slot whose generation moved meanwhile was one of those. */
+/* Runs in the handler. */
 static struct region *find_region(uintptr_t address)
 {
     for (struct chunk *chunk = atomic_load(&chunks); chunk != NULL; chunk = atomic_load(&chunk->next)) {
@@ -70,9 +82,7 @@ static struct region *find_region(uintptr_t address)
 
 /* ---- zero pages ---- */
 
-/* Every thread of the process passes a full memory barrier before this returns. An access that finished
- * before it used the pages that were there before; a state read after it sees the mark. On x86 replacing the
- * pages interrupts every other core and does as much; elsewhere a core may read the state ahead of its store. */
+/* Every thread of the process passes a full memory barrier before this returns, where the system can do so. */
 static void synchronize_threads(void)
 {
     atomic_thread_fence(memory_order_seq_cst);

@@ -10,7 +10,7 @@
  *
  * Whoever touches a region's memory reads `state` afterwards; anything but LIVE means that what was read is
  * not the file's and what was written did not reach it. In both 2 and 3 the mark comes before the pages,
- * with a barrier on every thread between them, so no access can land on the zero pages and still see LIVE.
+ * so no access can land on the zero pages and still see LIVE; guard.c argues it.
  */
 #ifndef SHAREDMMAP_GUARD_H
 #define SHAREDMMAP_GUARD_H
