@@ -26,7 +26,8 @@ class Mutant(NamedTuple):
     tests: str  # the files, without test_ and .py
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.old.strip()} -> {self.new.strip() or 'nothing'}"
+        old, new = (" ".join(text.split()) for text in (self.old, self.new))
+        return f"{self.file}: {old} -> {new or 'nothing'}"
 
 
 MUTANTS = [

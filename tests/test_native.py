@@ -84,6 +84,13 @@ def test_the_handler_makes_no_system_call_but_a_barrier_and_one_mmap(build, tmp_
     assert calls == ["membarrier", "mmap"]
 
 
+# ---- fork ----
+
+
+def test_a_child_maps_whatever_the_parent_s_threads_were_doing_at_the_fork(build, tmp_path):
+    assert run(build("fork", "guard.c", "sigbus.c"), tmp_path) == 0
+
+
 # ---- everything at once ----
 
 SANITIZERS = {"plain": "", "thread": "thread", "address and undefined": "address,undefined"}

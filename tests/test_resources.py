@@ -124,6 +124,33 @@ def test_descriptors_of_dropped_mappings_are_found_again_when_they_run_out(path)
     assert output(code, path, setup=SETUP) == ""
 
 
+def test_the_descriptor_is_none_of_the_standard_streams(path):
+    code = """
+    with open(path, "r+b") as file:
+        os.close(0)
+        m = File(file)
+    try:
+        os.fstat(0)
+    except OSError:
+        print(m[0] == ord("U"))
+    """
+    assert output(code, path, setup=SETUP) == "True"
+
+
+def test_another_program_does_not_inherit_the_descriptor(path):
+    code = """
+    m = sharedmmap.open(path)
+    for name in os.listdir("/dev/fd"):
+        try:
+            status = os.fstat(int(name))
+        except OSError:  # of the directory itself
+            continue
+        if os.path.samestat(status, os.stat(path)):
+            print(os.get_inheritable(int(name)))
+    """
+    assert output(code, path, setup=SETUP) == "False"
+
+
 @LINUX_ONLY
 def test_without_a_descriptor_none_is_kept(path):
     code = """
