@@ -71,6 +71,7 @@ GUARD = """
     int region_unmap(struct region *region);
     void region_close(struct region *region);
     int64_t region_refresh(struct region *region);
+    void region_accept(struct region *region, int64_t peak, int64_t limit);
     void region_add_view(struct region *region);
     void region_drop_view(struct region *region);
     int64_t region_fault(struct region *region);

@@ -111,7 +111,7 @@ class Mapping:
         region.check_mapped()
         if region.state[0] == lib.LIVE:
             with suppress(MappingFaultError):  # one that happens just now
-                region.c.peak = region.refresh()
+                lib.region_accept(region.c, region.c.peak, region.refresh())
                 return
         with region.descriptor("restore") as fd:
             fresh = Region(fd, region.offset, region.length, region.prot, True)
@@ -211,8 +211,6 @@ class Mapping:
             if complete:
                 region.c.dirty = 1
             raise
-        if complete:
-            region.c.peak = limit
 
     def advise(self, advice: int, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> None:
         """Tells the kernel how the range will be used; see madvise(2).

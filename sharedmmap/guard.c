@@ -361,6 +361,11 @@ int64_t region_refresh(struct region *region)
     return -1;
 }
 
+void region_accept(struct region *region, int64_t peak, int64_t limit)
+{
+    atomic_compare_exchange_strong(&region->peak, &peak, limit);
+}
+
 void region_add_view(struct region *region)
 {
     atomic_fetch_add(&region->views, 1);

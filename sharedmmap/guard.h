@@ -27,7 +27,7 @@ struct region {
     char *base;                   /* byte 0 of the File: `start` plus what lies before it in its page */
     _Atomic int64_t limit;        /* bytes from base that the file backs, as last seen; 0 unless LIVE */
     _Atomic int64_t write_limit;  /* the same, 0 where the mapping is read-only */
-    _Atomic int64_t peak;         /* the greatest limit since the last complete flush */
+    _Atomic int64_t peak;         /* the greatest limit: up to there something may have been written */
     _Atomic uint8_t state;        /* this and the next are also read together, as one uint16_t */
     _Atomic uint8_t dirty;        /* something was written since the last complete flush */
     _Atomic int views;            /* writable ones, through which something may be written at any time */
@@ -63,6 +63,9 @@ void region_close(struct region *region);
 /* Asks how much of the mapping the file backs now, keeps that as the limit, and returns it; all of it where there
  * is no descriptor to ask. -1 with errno where asking fails: the limit stays. */
 int64_t region_refresh(struct region *region);
+
+/* Makes the limit just asked for the peak, unless the peak is no longer what it was before. */
+void region_accept(struct region *region, int64_t peak, int64_t limit);
 
 void region_add_view(struct region *region);
 void region_drop_view(struct region *region);
