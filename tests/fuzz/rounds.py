@@ -48,8 +48,8 @@ COPIES: dict[str, Callable[[Values], Arguments]] = {
     "__getitem__": lambda v: call(v.key()),
     "__setitem__": lambda v: call(*v.assignment()),
     "__contains__": lambda v: call(v.byte() if v.one_in(3) else v.source(v.below(4))),
-    "find": lambda v: call(v.source(v.pick((0, 1, 2, 4, 5, 19, 300))), *v.some(v.length, v.length)),
-    "rfind": lambda v: call(v.source(v.pick((0, 1, 2, 4, 5, 19, 300))), *v.some(v.length, v.length)),
+    "find": lambda v: call(v.needle(), *v.some(v.length, v.length)),
+    "rfind": lambda v: call(v.needle(), *v.some(v.length, v.length)),
     "fill": lambda v: call(v.byte(), *v.some(v.offset, v.length)),
     "move": lambda v: call(v.offset(), v.offset(), v.length()),
     "read_array_at": lambda v: call(v.typecode(), v.offset(), v.length()),
@@ -163,6 +163,8 @@ class Round:
         self.others = [os.open(self.path, os.O_WRONLY), *os.pipe(), os.open(self.path.parent, os.O_RDONLY)]
         closed = os.dup(self.fd)
         os.close(closed)
+        # A few kinds of calls, for the sake of sequences of the same.
+        self.copies = [self.v.pick(list(COPIES)) for _ in range(4)]
         self.actions = [
             *[self.copy] * 12, *[self.scalar] * 6, *[self.system_call] * 3, *[self.word] * 3, *[self.stream] * 3,
             self.cut, *[self.grow] * 2, self.map, self.open, self.view, self.life, self.restore, self.ends,
@@ -172,7 +174,8 @@ class Round:
             while more():
                 if not any(mapping.model.state != model.UNMAPPED for mapping in self.mappings):
                     offset = self.v.pick((0, 0, 1, 100, PAGE, PAGE - 3))
-                    self.make(same(self.fd), same(offset), same(ROOM), same(3), same(True))
+                    length = self.v.pick((ROOM, None))  # with room to grow, or all of it accessible
+                    self.make(same(self.fd), same(offset), same(length), same(3), same(True))
                 elif self.v.one_in(200):
                     self.fork()
                 else:
@@ -305,6 +308,7 @@ class Round:
         twin = mapping.model
         self.v.edges = [0, 8, twin.backed, PAGE - twin.offset % PAGE, 2 * PAGE, min(ROOM, twin.length)]
         self.v.usual = min(ROOM, twin.backed)
+        self.v.contents = self.disk.file
         return mapping
 
     def method(self, mapping: Mapping, name: str, arguments: Arguments) -> Outcome:
@@ -312,7 +316,7 @@ class Round:
         return self.compare(name, getattr(real, name), getattr(twin, name), arguments, twin.is_whole)
 
     def copy(self) -> None:
-        name = self.v.pick(list(COPIES))
+        name = self.v.pick(self.copies)
         mapping = self.chosen()
         self.method(mapping, name, COPIES[name](self.v))
 
@@ -469,7 +473,7 @@ class Round:
         v.edges = [0, len(self.disk.file), PAGE, ROOM]
         f = v.descriptor(self.fd, tuple(self.others))
         offset = same(0) if v.below(2) else v.offset()
-        length = v.pick((same(ROOM), same(ROOM), v.length(), same(None)))
+        length = v.pick((same(ROOM), same(None), v.length()))
         prot = v.prot()
         trackfd = same(v.below(8) > 0)
         self.make(f, offset, length, prot, trackfd)

@@ -182,6 +182,7 @@ class Values:
         self.disturb = disturb
         self.edges = [0]  # where mistakes are likely to be
         self.usual = 0  # below this nothing is wrong with an offset
+        self.contents = bytearray()  # what a search may look for
 
     def one_in(self, n: int) -> bool:
         return self.below(n) == n - 1  # so that a fuzzer's zeros stand for what is common
@@ -272,6 +273,15 @@ class Values:
         if self.one_in(12) and sys.version_info >= (3, 12):
             return Arg(Calling(content, self.disturb), content, odd=True)
         return same(self.pick(READABLE + WRITABLE)(content))
+
+    def needle(self) -> Arg:
+        """Mostly one that is to be found."""
+        size = self.pick((0, 1, 2, 4, 5, 19, 300))
+        last = len(self.contents) - size
+        if last < 0 or self.one_in(3):
+            return self.source(size)
+        start = self.pick((0, last, self.below(last + 1)))
+        return same(bytes(self.contents[start : start + size]))
 
     def dest(self) -> Arg:
         content = self.content(self.size())
