@@ -341,7 +341,7 @@ class File:
             raise OutOfBoundsError
         if not self.tracked:
             raise io.UnsupportedOperation
-        if self.offset + length > GREATEST_SIZE:
+        if length and self.offset + length > GREATEST_SIZE:
             raise OSError
         if length:
             self.disk.file.extend(bytes(max(0, self.offset + length - len(self.disk.file))))
@@ -446,7 +446,11 @@ class Word(Part):
         self.check()
         if self.cuts != self.mapping.disk.cuts:  # it may have been found lost
             self.mapping.disk.open = True
-        self.mapping.require(self.offset, self.size)
+        try:
+            self.mapping.require(self.offset, self.size)
+        except IndexError:
+            self.cuts = -1  # it has been found lost, for good
+            raise
         return int.from_bytes(self.mapping.get(self.offset, self.size), "little")
 
     def _operate(self, operand: Any, operation: Callable[[int, int], int | None]) -> int:
