@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 
 DEFINE_INTEGER(uint64, uint64_t, 64)
 
@@ -238,6 +239,18 @@ static void small_stack(void)
 
 /* ---- one fault, to be looked at from outside ---- */
 
+/* With less allowed than is in use the kernel refuses private pages, and the handler tries again. */
+static void short_of_memory(void)
+{
+    struct region *region = lost_region();
+    const struct rlimit less = {.rlim_cur = (rlim_t)page, .rlim_max = RLIM_INFINITY};
+    check(setrlimit(RLIMIT_DATA, &less) == 0);
+    check(mmap(NULL, (size_t)page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0) == MAP_FAILED);
+    errno = 77;
+    const int stored = store_uint64(region, page, 7);
+    check(errno == 77 && stored == -1);
+}
+
 static void once(void) { check(store_uint64(lost_region(), page, 7) == -1); }
 
 int main(int count, char **arguments)
@@ -246,7 +259,8 @@ int main(int count, char **arguments)
         const char *name;
         void (*run)(void);
     } scenarios[] = {{"threads", threads},         {"ours within", ours_within}, {"foreign within", foreign_within},
-                     {"jumps", jumps},             {"small stack", small_stack}, {"once", once}};
+                     {"jumps", jumps},             {"small stack", small_stack}, {"short of memory", short_of_memory},
+                     {"once", once}};
     check(count == 3);
     alarm(60);
     page = sysconf(_SC_PAGESIZE);
