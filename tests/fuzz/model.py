@@ -153,7 +153,10 @@ class File:
     ) -> str:
         offset = index(offset)
         wanted = self.length if max_length is None else size_of(max_length)
-        return self.get(offset, self.room(offset, wanted)).decode(encoding, errors)
+        text = self.get(offset, self.room(offset, wanted)).decode(encoding, errors)
+        if errors != "strict":
+            self.disk.is_missing = False  # fewer bytes may say the same
+        return text
 
     def write_string_at(self, text: Any, offset: Any, *, encoding: Any = "utf-8", errors: Any = "strict") -> int:
         if not isinstance(text, str):
