@@ -1,7 +1,7 @@
 /* Atomic operations on an aligned word of a region, sequentially consistent, for threads and processes alike.
  *
- * Where the operation did not happen, or went astray, the result is no_value() and `lost` is set, for good:
- * nobody can tell later from the limit, which may have moved back. */
+ * Where the operation did not happen, or went astray, the result is no_value(): the region is not LIVE then, or the
+ * word was past the limit. Then `lost` is set, for good: the limit may move back before anybody asks. */
 #ifndef SHAREDMMAP_WORD_H
 #define SHAREDMMAP_WORD_H
 
@@ -23,13 +23,6 @@ static inline void *reach(struct word *word, _Atomic int64_t *limit, int64_t siz
     return NULL;
 }
 
-static inline bool kept(struct word *word, bool live)
-{
-    if (!live)
-        atomic_store(&word->lost, 1);
-    return live;
-}
-
 #define DEFINE_FETCH(NAME, TYPE, OPERATION)                                                                \
     static inline TYPE OPERATION##_##NAME(struct word *word, TYPE operand)                                        \
     {                                                                                                      \
@@ -37,7 +30,7 @@ static inline bool kept(struct word *word, bool live)
         if (at == NULL)                                                                                    \
             return no_value();                                                                             \
         const TYPE before = atomic_##OPERATION(at, operand);                                               \
-        return kept(word, has_written(word->region)) ? before : (TYPE)no_value();                          \
+        return has_written(word->region) ? before : (TYPE)no_value();                                      \
     }
 
 #define DEFINE_WORD(NAME, TYPE)                                                                            \
@@ -47,7 +40,7 @@ static inline bool kept(struct word *word, bool live)
         if (at == NULL)                                                                                    \
             return no_value();                                                                             \
         const TYPE value = atomic_load(at);                                                                \
-        return kept(word, is_live(word->region)) ? value : (TYPE)no_value();                               \
+        return is_live(word->region) ? value : (TYPE)no_value();                                           \
     }                                                                                                      \
     /* What was seen: `expected` where, and only where, the exchange was made. */                          \
     static inline TYPE compare_exchange_##NAME(struct word *word, TYPE expected, TYPE desired)                    \
@@ -56,8 +49,8 @@ static inline bool kept(struct word *word, bool live)
         if (at == NULL)                                                                                    \
             return no_value();                                                                             \
         const bool made = atomic_compare_exchange_strong(at, &expected, desired);                          \
-        return kept(word, made ? has_written(word->region) : is_live(word->region)) ? expected             \
-                                                                                   : (TYPE)no_value();     \
+        const bool live = made ? has_written(word->region) : is_live(word->region);                        \
+        return live ? expected : (TYPE)no_value();                                                         \
     }                                                                                                      \
     DEFINE_FETCH(NAME, TYPE, exchange)                                                                     \
     DEFINE_FETCH(NAME, TYPE, fetch_add)                                                                    \
