@@ -703,6 +703,38 @@ def test_a_write_that_a_signal_handler_interrupted_is_owed(mapped, monkeypatch, 
     assert mapped.dirty
 
 
+def test_a_slice_assigned_around_a_flush_is_owed(mapped):
+    class Flushing:
+        def __index__(self):
+            mapped.flush()
+            return 0
+
+    mapped[:8] = b"earlier."
+    mapped[Flushing() : 8] = b"written."
+    assert mapped.dirty
+
+
+def test_writes_that_fail_fill_no_memory(path):
+    code = """
+    unit = 1 if sys.platform == "darwin" else 1024
+    size = 64 << 20
+    os.truncate(path, size)
+    m = File(os.open(path, os.O_RDWR))
+    m[:4] = b"once"
+    os.truncate(path, 0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for at in range(0, size, PAGE):
+        try:
+            m[at : at + 8] = b"written."
+        except MappingFaultError:
+            continue
+        print("written at", at)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
+    assert grown < size // 4, grown
+    """
+    assert output(code, path) == ""
+
+
 def test_a_slice_that_the_file_shrinks_under_is_not_cut_short_in_silence(mapped, path, monkeypatch):
     def write_from(self, memory, offset):
         os.truncate(path, PAGE)
