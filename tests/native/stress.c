@@ -152,6 +152,12 @@ static void search(struct mapping *mapping, int64_t at, uint64_t *state)
     check(last == at + where || last == ASTRAY);
 }
 
+/* What went astray leaves the region as it is for good. */
+static bool was_done(struct word *word)
+{
+    return !atomic_load(&word->lost) && atomic_load(&word->region->state) == LIVE;
+}
+
 static void use_words(struct mapping *mapping, int64_t at, uint64_t *state)
 {
     struct region *region = mapping->region;
@@ -170,12 +176,12 @@ static void use_words(struct mapping *mapping, int64_t at, uint64_t *state)
         break;
     case 2:
         found = load_word_uint64(&word);
-        if (!word.lost && compare_exchange_uint64(&word, found, value) == found && !word.lost)
+        if (was_done(&word) && compare_exchange_uint64(&word, found, value) == found && was_done(&word))
             holds_bytes(mapping->file, cuts, at, &value, sizeof value);
         break;
     default:
         found = fetch_add_uint64(&word, value) + value;
-        if (!word.lost)
+        if (was_done(&word))
             holds_bytes(mapping->file, cuts, at, &found, sizeof found);
     }
 }
