@@ -305,6 +305,8 @@ class File:
         self.require(src, count)
         self.require(dest, count, writing=True)
         self.put(dest, self.get(src, count))
+        if dest == src:
+            self.disk.is_missing = False  # memmove(3) may see that there is nothing to do
 
     # ---- system calls ----
 
