@@ -189,6 +189,26 @@ def test_locking_more_than_allowed_names_the_limit_and_locks_nothing(path, on_fa
     assert f"RLIMIT_MEMLOCK is {64 << 10} bytes" in output(code, path, setup=SETUP)
 
 
+@LINUX_ONLY
+def test_what_is_cut_off_while_it_is_locked_is_not_left_locked(path):
+    code = """
+    class Cutting:
+        def __getattr__(self, name):
+            return getattr(lib, name)
+
+        def mlock(self, *args):
+            os.truncate(path, PAGE)
+            return lib.mlock(*args)
+
+    m = sharedmmap.open(path)
+    lib = sharedmmap._mapping.lib
+    sharedmmap._mapping.lib = Cutting()
+    m.lock()
+    print(status("VmLck") == PAGE)
+    """
+    assert output(code, path, setup=SETUP) == "True"
+
+
 # ---- no memory for zero pages ----
 
 SHORT_OF_MEMORY = """

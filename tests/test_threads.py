@@ -163,6 +163,41 @@ def test_unmapping_during_a_restore_leaves_nothing_mapped(path, how):
     assert output(code, path, setup=SETUP).split() == ["faulted", "True", "-1"]
 
 
+def test_threads_that_restore_at_once_share_one_mapping(path):
+    """One restores in the middle of the other's restore, and goes on with what it got."""
+    code = """
+    m = sharedmmap.open(path, "w+", length=PAGE)
+    os.truncate(path, 0)
+    try:
+        m[0]
+    except MappingFaultError:
+        os.truncate(path, PAGE)
+    words = []
+
+    def restore_and_use():
+        m.restore()
+        words.append(m.atomic_uint64_at(0))
+
+    def meanwhile(event, _):
+        if event == "sharedmmap.File" and not words:
+            words.append(None)
+            thread = threading.Thread(target=restore_and_use)
+            thread.start()
+            thread.join()
+
+    sys.addaudithook(meanwhile)
+    m.restore()
+    words[1].fetch_add(7)
+    print(m[0])
+    m.unmap()
+    try:
+        words[1].load()
+    except UnmappedMemoryError:
+        print("unmapped")
+    """
+    assert output(code, path, setup=SETUP).split() == ["7", "unmapped"]
+
+
 def test_unmapping_releases_the_file_while_a_thread_still_holds_the_mapping(path):
     if sys.platform != "linux":
         pytest.skip("only Linux tells what is mapped")
