@@ -89,6 +89,19 @@ def test_touching_a_lost_page_raises_until_the_mapping_is_restored(path, touch, 
     assert all(line.endswith(f"the file is {size} bytes long now") for line in lines)
 
 
+@pytest.mark.parametrize("size", [600, 2048])
+@pytest.mark.parametrize("dest", ["bytearray({size})", "memoryview(bytearray({size}))"])
+def test_reading_more_of_a_lost_page_raises(path, dest, size):
+    code = f"""
+    os.truncate(path, PAGE)
+    try:
+        read_into({dest.format(size=size)})
+    except MappingFaultError as error:
+        print(at <= error.offset < at + {size})
+    """
+    assert output(code, path, setup=MAPPED) == "True"
+
+
 @pytest.mark.parametrize("where", ["0", "len(m) - 1"])
 def test_the_first_and_the_last_byte_are_guarded(path, where):
     code = f"""
