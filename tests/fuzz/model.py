@@ -442,7 +442,8 @@ class View(Part):
 class Word(Part):
     def __init__(self, file: File, offset: Any, size: int) -> None:
         super().__init__(file)
-        self.offset, self.size, self.cuts = index(offset), size, file.disk.cuts
+        self.offset, self.size = index(offset), size
+        self.cuts = -1 if file.stale else file.disk.cuts
         file.require(self.offset, size)
         if (file.offset + self.offset) % size:
             raise ValueError
