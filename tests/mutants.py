@@ -72,7 +72,7 @@ MUTANTS = [
     Mutant("access.h", "offset >= 0 && offset <= ", "offset <= ", "scalars ranges"),
     Mutant("access.h", "memory_order_relaxed) - n;", "memory_order_relaxed) - n + 1;", "scalars model"),
     Mutant("access.h", "(const char *)src + done, (size_t)piece);\n        if (!has_written(region))\n            return -1;", "(const char *)src + done, (size_t)piece);\n        has_written(region);", "faults"),
-    Mutant("scalar.h", "memcpy(to, &bits, sizeof bits);", "", "scalars"),
+    Mutant("scalar.h", "memcpy(to, &bits, sizeof bits);", ";", "scalars"),
     Mutant("scalar.h", "(uintptr_t)to % sizeof bits == 0)", "(uintptr_t)to % sizeof bits == 0)\\\n for (size_t i = 0; i < sizeof bits; i++) ((volatile char *)to)[i] = (char)(bits >> 8 * i); else if (false)", "tearing"),
     Mutant("word.h", "        atomic_store(&word->lost, 1);", "        ;", "atomics"),
     Mutant("word.h", "atomic_compare_exchange_strong(at, &expected, desired)", "(*at == expected && (*at = desired, true))", "multiprocess_atomics"),
