@@ -98,7 +98,7 @@ MUTANTS = [
     Mutant("_mapping.py", "fresh.c.dirty = region.is_writable", "pass", "faults"),
     Mutant("_mapping.py", 'region.successor.setdefault("region", fresh)', "fresh", "threads buffers faults"),
     Mutant("_mapping.py", "            lib.munlock(start, size)\n            shorter", "            shorter", "resources"),
-    Mutant("_mapping.py", "advice = Advice(as_index(advice))", "advice = as_index(advice)", "mapping"),
+    Mutant("_mapping.py", "advice = Advice(as_index(advice))", "advice = as_index(advice)", "ranges"),
     Mutant("_mapping.py", "if ffi.errno != errno.EINTR:", "if True:", "injection"),
     # ---- the file ----
     Mutant("_file.py", "                if not region.state[0]:\n                    return found if", "                if True:\n                    return found if", "faults threads"),
@@ -108,8 +108,7 @@ MUTANTS = [
     Mutant("_file.py", "                if not region.state[0]:\n                    return values", "                if True:\n                    return values", "faults structs buffers"),
     Mutant("_file.py", "[:: span.step]", "[::1]", "items model"),
     Mutant("_file.py", "if len(source) != len(span):", "if len(source) < len(span):", "items model"),
-    Mutant("_file.py", "position < -length", "position < -length - 1", "items"),
-    Mutant("_arguments.py", "value if type(value) is int else int.__add__(value, 0)", "value", "buffers ranges"),
+    Mutant("_file.py", "if position >= 0 else position + length", "", "items"),
     Mutant("_atomic.py", "        if self._word.lost:\n", "        if False:\n", "atomics"),
     Mutant("_stream.py", "self._position += count", "self._position += count + (count == 7)", "stream"),
 ]  # fmt: skip
