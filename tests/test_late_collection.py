@@ -283,10 +283,11 @@ def start(function, daemon=False):
     thread.start()
     return thread
 
+ending = threading.Event()
+
 def use_at_the_end():
-    # The main thread has nothing left to do but to wait for this one.
-    main = threading.main_thread()
-    main.join()
+    # The main thread has nothing left to do but to wait for this one. (Not join(): PyPy's shutdown may trip over it.)
+    ending.wait()
     use(b"t")
 """
 
@@ -297,7 +298,7 @@ ENDS = {
     "exit functions": ("atexit.register(use, b'x'); atexit.register(use, b'x')", "xx"),
     "finalizers": ("finalized = Finalized(); use(b'u')", "uf"),
     "finalizers in a cycle": ("finalized = Finalized(); finalized.self = finalized; use(b'u')", "uf"),
-    "a thread that outlives the main one": ("start(use_at_the_end)", "t"),
+    "a thread that outlives the main one": ("start(use_at_the_end); ending.set()", "t"),
     "a daemon thread": ("start(threading.Event().wait, daemon=True); finalized = Finalized(); use(b'u')", "uf"),
     "sys.exit": ("atexit.register(use, b'x'); use(b'u'); sys.exit(0)", "ux"),
     "sys.exit in a thread": ("start(lambda: (use(b't'), sys.exit(3)))", "t"),
