@@ -286,7 +286,7 @@ def start(function, daemon=False):
 ending = threading.Event()
 
 def use_at_the_end():
-    # The main thread has nothing left to do but to wait for this one. (Not join(): PyPy's shutdown may trip over it.)
+    # The main thread has nothing left to do but to wait for this one. (PyPy may trip over a join() of it.)
     ending.wait()
     use(b"t")
 """
