@@ -43,12 +43,12 @@ def writable_bytes(dest: Any) -> Any:
 
 
 def let_go(memory: Any) -> None:
-    """Ends what ``readable_bytes`` or ``writable_bytes`` began, before the caller raises.
+    """Ends what ``readable_bytes`` or ``writable_bytes`` began, before whoever copies raises.
 
     The exception keeps the frames, and those would keep the memory: where all that is garbage together with the
     memoryview it belongs to, CPython before 3.12.7 crashes (gh-77894).
     """
-    if not PYPY:
+    if not PYPY and isinstance(memory, ffi.CData):
         ffi.release(memory)
 
 

@@ -79,12 +79,7 @@ class File(Mapping):
             except NOT_THIS_WAY:  # what is no plain row of bytes
                 pass
         offset = as_index(offset)  # first: its __index__ could resize dest
-        memory = writable_bytes(dest)
-        try:
-            return region.read_into(memory, offset)
-        except BaseException:
-            let_go(memory)
-            raise
+        return region.read_into(writable_bytes(dest), offset)
 
     def write_at(self, src: Any, offset: SupportsIndex) -> int:
         """Copies ``src``, any C-contiguous buffer, to ``offset``; returns the bytes copied.
@@ -96,12 +91,7 @@ class File(Mapping):
         if type(src) is bytes and type(offset) is int:
             return region.write_from(src, offset)
         offset = as_index(offset)  # first: its __index__ could resize src
-        source = readable_bytes(src)
-        try:
-            return region.write_from(source, offset)
-        except BaseException:
-            let_go(source)
-            raise
+        return region.write_from(readable_bytes(src), offset)
 
     def read_string_at(
         self,
@@ -283,13 +273,10 @@ class File(Mapping):
         ``OutOfBoundsError`` unless all of them are accessible; nothing is written then.
         """
         offset = as_index(offset)  # first: its __index__ could resize values
+        region = self._region
         source = readable_bytes(values)
-        try:
-            self._region.copy_all(source, offset, writing=True)
-            return len(source)
-        except BaseException:
-            let_go(source)
-            raise
+        region.copy_all(source, offset, writing=True)
+        return len(source)
 
     def read_struct_at(self, format: str | bytes | Struct, offset: SupportsIndex) -> tuple[Any, ...]:
         """Unpacks a record from ``offset``; see the ``struct`` module for ``format``.

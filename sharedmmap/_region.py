@@ -21,7 +21,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable, SupportsIndex, TypeVar
 
-from ._arguments import as_index, as_size, readable_bytes
+from ._arguments import as_index, as_size, let_go, readable_bytes
 from ._errors import MappingFaultError, OutOfBoundsError, UnmappedMemoryError, os_error
 from ._native import PYPY, ffi, lib, quick
 
@@ -87,14 +87,18 @@ def _copying_in_c(*, writing: bool) -> Callable[[Region, Any, int], int]:
     quick_copy, long_copy = getattr(quick, name), getattr(lib, name)
 
     def copy(self: Region, memory: Any, offset: int) -> int:
-        size = len(memory)
-        call = quick_copy if size < PIECE else long_copy
-        if size and 0 <= offset <= self.length and not call(self.c, offset, memory, size):
-            return size
-        size = self.room(offset, size, writing=writing)
-        while size and call(self.c, offset, memory, size):
+        try:
+            size = len(memory)
+            call = quick_copy if size < PIECE else long_copy
+            if size and 0 <= offset <= self.length and not call(self.c, offset, memory, size):
+                return size
             size = self.room(offset, size, writing=writing)
-        return size
+            while size and call(self.c, offset, memory, size):
+                size = self.room(offset, size, writing=writing)
+            return size
+        except BaseException:
+            let_go(memory)
+            raise
 
     return copy
 
@@ -361,12 +365,16 @@ class Region:
 
     def copy_all(self, memory: Any, offset: int, *, writing: bool) -> None:
         """Copies all of ``memory``, or raises."""
-        size = len(memory)
-        self.require(offset, size, writing=writing)
-        copy = self.write_from if writing else self.read_into
-        if size and copy(memory, offset) < size:  # the file has shrunk since
+        try:
+            size = len(memory)
             self.require(offset, size, writing=writing)
-            raise OutOfBoundsError(f"the file shrank while {size} bytes at offset {offset} were copied")
+            copy = self.write_from if writing else self.read_into
+            if size and copy(memory, offset) < size:  # the file has shrunk since
+                self.require(offset, size, writing=writing)
+                raise OutOfBoundsError(f"the file shrank while {size} bytes at offset {offset} were copied")
+        except BaseException:
+            let_go(memory)
+            raise
 
     def write_record(self, record: bytes, offset: int) -> None:
         """The same for a few bytes to be written, sooner where one call can do it all."""

@@ -7,7 +7,7 @@ import io
 import os
 from typing import Any
 
-from ._arguments import as_index, let_go, readable_bytes
+from ._arguments import as_index, readable_bytes
 from ._region import Region
 
 __all__ = ["Stream"]
@@ -110,11 +110,6 @@ class Stream(io.RawIOBase):
                 f"{os.strerror(errno.ENOSPC)}: the stream ends at {self._end()}, "
                 f"position {self._position} is past that",
             )
-        source = readable_bytes(fitting)
-        try:
-            count = region.write_from(source, self._start + self._position)
-        except BaseException:
-            let_go(source)
-            raise
+        count = region.write_from(readable_bytes(fitting), self._start + self._position)
         self._position += count
         return count
