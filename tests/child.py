@@ -14,6 +14,17 @@ PAGE = mmap.PAGESIZE
 path, *args = sys.argv[1:]
 """
 
+# Of any disk with less than 16 MiB; tells what came of it.
+RESERVE_TOO_MUCH = """
+m = sharedmmap.open(path, "w+", length=PAGE, capacity=16 << 20)
+try:
+    m.reserve(16 << 20)
+except OSError as error:
+    print(errno.errorcode[error.errno], isinstance(error, MappingFaultError))
+m[:PAGE] = b"w" * PAGE
+m.flush()
+"""
+
 
 def run(code: str, *args: object, setup: str = "", timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Runs ``setup`` and ``code``, which find the first of ``args`` as ``path``, the others as ``args``."""

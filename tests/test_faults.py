@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from child import output
+from child import RESERVE_TOO_MUCH, output
 
 import sharedmmap
 from sharedmmap import MappingFaultError, OutOfBoundsError, Sync
@@ -441,16 +441,7 @@ def test_a_full_disk_raises_and_all_works_again_once_there_is_space(small_disk, 
 
 
 def test_reserving_more_than_the_disk_has_raises_without_a_fault(small_disk):
-    code = """
-    m = sharedmmap.open(path, "w+", length=PAGE, capacity=16 << 20)
-    try:
-        m.reserve(16 << 20)
-    except OSError as error:
-        print(errno.errorcode[error.errno], isinstance(error, MappingFaultError))
-    m[:PAGE] = b"w" * PAGE
-    m.flush()
-    """
-    assert output(code, small_disk) == "ENOSPC False"
+    assert output(RESERVE_TOO_MUCH, small_disk) == "ENOSPC False"
 
 
 # ---- no silent loss: writes ----

@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 import pytest
-from child import output
+from child import RESERVE_TOO_MUCH, output
 
 PAGE = mmap.PAGESIZE
 
@@ -309,17 +309,8 @@ def fill(page):
 
 
 def test_reserving_more_than_an_ext4_has_raises_without_a_fault(disk):
-    code = """
-    m = sharedmmap.open(path, "w+", length=PAGE, capacity=16 << 20)
-    try:
-        m.reserve(16 << 20)
-    except OSError as error:
-        print(errno.errorcode[error.errno], isinstance(error, MappingFaultError))
-    m[:PAGE] = b"w" * PAGE
-    m.flush()
-    """
     path = disk.point / "file"
-    assert output(code, path) == "ENOSPC False"
+    assert output(RESERVE_TOO_MUCH, path) == "ENOSPC False"
     disk.remount()
     assert path.read_bytes()[:PAGE] == b"w" * PAGE
 
