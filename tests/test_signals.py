@@ -83,29 +83,37 @@ def test_a_fault_behind_our_mapping_is_not_ours(path):
     assert run(code, path, setup=SETUP).returncode == -signal.SIGBUS
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is mapped")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is mapped, and maps where it is told")
 def test_a_fault_right_behind_our_mapping_is_not_ours(path):
-    """The kernel mostly maps below what it mapped last."""
+    """The kernel mostly maps below what it mapped last: what is unmapped there leaves room behind ours."""
     code = """
-    def ranges(name):
-        with open("/proc/self/maps") as maps:
-            return [line.split()[0].split("-") for line in maps if line.endswith(name + "\\n")]
+    import ctypes
+    ROOM = 64 << 20  # more than any hole has
+    MAP_FIXED_NOREPLACE = 0x100000
+    place = ctypes.CDLL(None).mmap
+    place.restype = ctypes.c_void_p
+    place.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
 
-    with open(path, "wb") as file:
-        file.write(bytes(PAGE))
-    ours = []
-    with open(path + ".foreign", "w+b") as file:
+    def end_of(name):
+        with open("/proc/self/maps") as maps:
+            (line,) = [line for line in maps if line.endswith(name + "\\n")]
+        return int(line.split()[0].split("-")[1], 16)
+
+    def foreign_right_behind(attempt):
+        above = mmap.mmap(-1, ROOM)
+        m = sharedmmap.open(f"{path}.{attempt}", "w+", length=PAGE, capacity=ROOM)
+        end = end_of(f"{path}.{attempt}")
+        above.close()
+        how = mmap.MAP_SHARED | MAP_FIXED_NOREPLACE
+        return m, place(end, PAGE, mmap.PROT_READ, how, file.fileno(), 0) == end, end
+
+    with open(path, "w+b") as file:
         file.truncate(PAGE)
-        while True:
-            foreign = mmap.mmap(file.fileno(), PAGE)
-            ours.append(sharedmmap.open(path))
-            (start, _), = ranges(path + ".foreign")
-            if any(end == start for _, end in ranges(path)):
-                break
-            foreign.close()
+        attempts = map(foreign_right_behind, range(100))
+        m, _, foreign = next(attempt for attempt in attempts if attempt[1])
         file.truncate(0)
     print("adjacent", flush=True)
-    foreign[0]
+    ctypes.string_at(foreign, 1)
     """
     child = run(code, path, setup=SETUP)
     assert (child.returncode, child.stdout, child.stderr) == (-signal.SIGBUS, "adjacent\n", "")
