@@ -137,21 +137,20 @@ def by_pointer(row: Row) -> tuple[Any, Any]:
     """The accessors through a pointer, checked here."""
     size, low, high, number = row.size, row.low, row.high, float if row.is_float else int
     read_slowly, write_slowly = row.read_slowly, row.write_slowly
-    # A 64-bit value goes as a signed one, which PyPy does not box; what does not fit is corrected. A
-    # NaN goes the slow way, which differs from itself: a conversion could change its bits.
-    wrap = 0
+    stored_as = ffi.typeof({"float32": "float *", "float64": "double *"}.get(row.name, f"{row.name}_t *"))
+    # A uint64 is loaded as a signed one, which PyPy does not box, and compared in the range of those first; what
+    # does not fit is corrected. A NaN goes the slow way, which differs from itself: a conversion could change its
+    # bits.
+    loaded_as, wrap = stored_as, 0
     if row.name == "uint64":
-        high, wrap = sys.maxsize, 2**64
-    pointer = ffi.typeof(
-        {"float32": "float *", "float64": "double *", "uint64": "int64_t *"}.get(row.name, f"{row.name}_t *")
-    )
+        loaded_as, high, wrap = ffi.typeof("int64_t *"), sys.maxsize, 2**64
     view = ffi.cast
 
     def read(self: Any, offset: SupportsIndex) -> Any:
         region = self._region
         c = region.c
         if type(offset) is int and 0 <= offset <= c.limit - size:
-            value = view(pointer, c.base + offset)[0]  # in bounds: checked above; alive: region
+            value = view(loaded_as, c.base + offset)[0]  # in bounds: checked above; alive: region
             if not c.state and value == value:
                 return value if not wrap or value >= 0 else value + wrap
         return read_slowly(region, offset)
@@ -159,19 +158,19 @@ def by_pointer(row: Row) -> tuple[Any, Any]:
     def write(self: Any, value: Any, offset: SupportsIndex) -> None:
         region = self._region
         c = region.c
-        if type(offset) is int and type(value) is number and 0 <= offset <= c.write_limit - size:
-            if low <= value <= high:
-                stored = value
-            elif high < value < wrap:
-                stored = value - wrap
-            else:
-                return write_slowly(region, value, offset)
+        if (
+            type(offset) is int
+            and type(value) is number
+            and 0 <= offset <= c.write_limit - size
+            and low <= value
+            and (value <= high or value < wrap)
+        ):
             c.dirty = 1  # now and after the store: a signal handler that raises may come between
-            view(pointer, c.base + offset)[0] = stored  # in bounds: checked above; alive: region
+            view(stored_as, c.base + offset)[0] = value  # in bounds: checked above; alive: region
             c.dirty = 1
             if not c.state:
-                return None
-        return write_slowly(region, value, offset)
+                return
+        write_slowly(region, value, offset)
 
     return read, write
 
