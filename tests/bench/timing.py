@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
+WARM_UP = 0.5  # seconds
+
 Run = Callable[[], float]
 """Runs an operation some times over and returns the seconds each took."""
 
@@ -61,14 +63,20 @@ def once(function: Callable[[], Any], count: int = 1) -> Run:
 
 
 def measure(operation: Operation, rounds: int) -> dict[str, float]:
-    """The median of each peer's rounds, in seconds; the first round warms up and does not count.
+    """The median of each peer's rounds, in seconds.
 
-    Each round begins with another peer: who comes first finds the caches cold.
+    Each peer warms up first, long enough for PyPy to have compiled it. Each round begins with another peer: who
+    comes first finds the caches cold.
     """
+    for run in operation.peers.values():
+        start = time.perf_counter()
+        run()
+        while time.perf_counter() < start + WARM_UP:
+            run()
     taken: dict[str, list[float]] = {peer: [] for peer in operation.peers}
     peers = list(operation.peers)
-    for _ in range(rounds + 1):
+    for _ in range(rounds):
         for peer in peers:
             taken[peer].append(operation.peers[peer]())
         peers.append(peers.pop(0))
-    return {peer: statistics.median(times[1:]) for peer, times in taken.items()}
+    return {peer: statistics.median(times) for peer, times in taken.items()}
