@@ -56,9 +56,10 @@ SYSTEM_CALLS = """
 GUARD = """
     struct region {
         char *base;
-        int64_t limit, write_limit, peak;
+        int64_t limit, peak;
         uint8_t state, dirty;
         int views;
+        bool writable;
         ...;
     };
     #define LIVE ...

@@ -130,7 +130,7 @@ def _copying_in_pieces(*, writing: bool) -> Callable[[Region, Any, int], int]:
 
     def copy(self: Region, memory: Any, offset: int) -> int:
         size = len(memory)
-        if not size or offset < 0 or offset > (self.c.write_limit if writing else self.c.limit) - size:
+        if not size or offset < 0 or offset > self.c.limit - size or (writing and not self.is_writable):
             size = self.room(offset, size, writing=writing)
         if 0 < size <= PIECE:  # no loop: it would be a trace of its own
             copy_piece(self, memory, offset, 0, size)

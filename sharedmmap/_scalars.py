@@ -161,7 +161,8 @@ def by_pointer(row: Row) -> tuple[Any, Any]:
         if (
             type(offset) is int
             and type(value) is number
-            and 0 <= offset <= c.write_limit - size
+            and 0 <= offset <= c.limit - size
+            and c.writable
             and low <= value
             and (value <= high or value < wrap)
         ):

@@ -33,9 +33,14 @@ static inline bool has_written(struct region *region)
 }
 
 /* `n` is not negative, so nothing overflows. */
-static inline bool holds(_Atomic int64_t *limit, int64_t offset, int64_t n)
+static inline bool holds(struct region *region, int64_t offset, int64_t n)
 {
-    return offset >= 0 && offset <= atomic_load_explicit(limit, memory_order_relaxed) - n;
+    return offset >= 0 && offset <= atomic_load_explicit(&region->limit, memory_order_relaxed) - n;
+}
+
+static inline bool may_write(struct region *region, int64_t offset, int64_t n)
+{
+    return region->writable && holds(region, offset, n);
 }
 
 /* Whole copies. They go in pieces and stop at the first fault, so that one never fills memory with zero
@@ -44,7 +49,7 @@ enum { PIECE = 1 << 20 };
 
 static inline int region_read(struct region *region, int64_t offset, void *dest, int64_t n)
 {
-    if (!holds(&region->limit, offset, n))
+    if (!holds(region, offset, n))
         return -1;
     for (int64_t done = 0; done < n; done += PIECE) {
         const int64_t piece = n - done < PIECE ? n - done : PIECE;
@@ -57,7 +62,7 @@ static inline int region_read(struct region *region, int64_t offset, void *dest,
 
 static inline int region_write(struct region *region, int64_t offset, const void *src, int64_t n)
 {
-    if (!holds(&region->write_limit, offset, n))
+    if (!may_write(region, offset, n))
         return -1;
     for (int64_t done = 0; done < n; done += PIECE) {
         const int64_t piece = n - done < PIECE ? n - done : PIECE;

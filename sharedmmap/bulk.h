@@ -58,7 +58,7 @@ static inline int64_t region_find(struct region *region, int64_t start, int64_t 
 {
     if (end - start < n)
         return NOT_FOUND;
-    if (!holds(&region->limit, start, end - start))
+    if (!holds(region, start, end - start))
         return ASTRAY;
     const char *at = find_first(region->base + start, (size_t)(end - start), sub, (size_t)n);
     const int64_t found = at == NULL ? NOT_FOUND : at - region->base;
@@ -70,7 +70,7 @@ static inline int64_t region_rfind(struct region *region, int64_t start, int64_t
 {
     if (end - start < n)
         return NOT_FOUND;
-    if (!holds(&region->limit, start, end - start))
+    if (!holds(region, start, end - start))
         return ASTRAY;
     int64_t high = end - n + 1, window = 1 << 16, found = NOT_FOUND;
     while (found == NOT_FOUND && high > start) {
@@ -84,7 +84,7 @@ static inline int64_t region_rfind(struct region *region, int64_t start, int64_t
 
 static inline int region_fill(struct region *region, int64_t offset, int byte, int64_t n)
 {
-    if (!holds(&region->write_limit, offset, n))
+    if (!may_write(region, offset, n))
         return -1;
     for (int64_t done = 0; done < n; done += PIECE) {
         const int64_t piece = n - done < PIECE ? n - done : PIECE;
@@ -98,7 +98,7 @@ static inline int region_fill(struct region *region, int64_t offset, int byte, i
 /* As memmove(3); a piece is read whole before it can be written over. */
 static inline int region_move(struct region *region, int64_t dest, int64_t src, int64_t n)
 {
-    if (!holds(&region->write_limit, dest, n) || !holds(&region->limit, src, n))
+    if (!may_write(region, dest, n) || !holds(region, src, n))
         return -1;
     for (int64_t done = 0; done < n; done += PIECE) {
         const int64_t piece = n - done < PIECE ? n - done : PIECE;

@@ -130,7 +130,6 @@ static bool lay_zero_pages(uintptr_t start, size_t size)
 static void retire(struct region *region)
 {
     atomic_store(&region->limit, 0);
-    atomic_store(&region->write_limit, 0);
     synchronize_threads();
 }
 
@@ -282,7 +281,6 @@ static int64_t set_limit(struct region *region, const struct stat *now)
     while (peak < limit && !atomic_compare_exchange_weak(&region->peak, &peak, limit))
         ;
     atomic_store(&region->limit, limit);
-    atomic_store(&region->write_limit, region->writable ? limit : 0);
     return limit;
 }
 

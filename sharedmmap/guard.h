@@ -26,11 +26,11 @@ enum { LIVE, FAULTED, UNMAPPED };
 struct region {
     char *base;                   /* byte 0 of the File: `start` plus what lies before it in its page */
     _Atomic int64_t limit;        /* bytes from base that the file backs, as last seen; 0 unless LIVE */
-    _Atomic int64_t write_limit;  /* the same, 0 where the mapping is read-only */
     _Atomic int64_t peak;         /* the greatest limit: up to there something may have been written */
     _Atomic uint8_t state;        /* this and the next are also read together, as one uint16_t */
     _Atomic uint8_t dirty;        /* something was written since the last complete flush */
     _Atomic int views;            /* writable ones, through which something may be written at any time */
+    bool writable;
 
     /* What follows is for guard.c alone. */
     _Atomic uint64_t generation;  /* odd while the slot is in use */
@@ -38,7 +38,7 @@ struct region {
     _Atomic size_t size;
     _Atomic uintptr_t fault;      /* the address of the first fault */
     int64_t offset, length;       /* the mapped range of the file, in bytes */
-    bool writable, regular;
+    bool regular;
     int fd;                       /* our own duplicate, or -1 */
     _Atomic int users;            /* of fd; it is closed when the last one leaves */
     dev_t device;                 /* what fd is open on: somebody may close it and reuse its number */

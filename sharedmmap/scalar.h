@@ -60,16 +60,16 @@ static inline bool narrow(double wide, uint32_t *bits)
 /* load_NAME: the value, or no_value() where it is out of bounds or the region is not LIVE.
  * store_NAME: 0, or -1 where nothing was reported as written. */
 #define DEFINE_INTEGER(NAME, TYPE, BITS)                                                                   \
-    static inline TYPE load_##NAME(struct region *region, int64_t offset)                                         \
+    static inline TYPE load_##NAME(struct region *region, int64_t offset)                                  \
     {                                                                                                      \
-        if (!holds(&region->limit, offset, BITS / 8))                                                      \
+        if (!holds(region, offset, BITS / 8))                                                              \
             return no_value();                                                                             \
         const TYPE value = (TYPE)get_bits##BITS(region->base + offset);                                    \
         return is_live(region) ? value : (TYPE)no_value();                                                 \
     }                                                                                                      \
-    static inline int store_##NAME(struct region *region, int64_t offset, TYPE value)                             \
+    static inline int store_##NAME(struct region *region, int64_t offset, TYPE value)                      \
     {                                                                                                      \
-        if (!holds(&region->write_limit, offset, BITS / 8))                                                \
+        if (!may_write(region, offset, BITS / 8))                                                          \
             return -1;                                                                                     \
         put_bits##BITS(region->base + offset, (uint##BITS##_t)value);                                      \
         return has_written(region) ? 0 : -1;                                                               \
@@ -77,7 +77,7 @@ static inline bool narrow(double wide, uint32_t *bits)
 
 static inline double load_float32(struct region *region, int64_t offset)
 {
-    if (!holds(&region->limit, offset, 4))
+    if (!holds(region, offset, 4))
         return no_value();
     const double value = widen(get_bits32(region->base + offset));
     return is_live(region) ? value : no_value();
@@ -86,7 +86,7 @@ static inline double load_float32(struct region *region, int64_t offset)
 static inline int store_float32(struct region *region, int64_t offset, double value)
 {
     uint32_t bits;
-    if (!holds(&region->write_limit, offset, 4) || !narrow(value, &bits))
+    if (!may_write(region, offset, 4) || !narrow(value, &bits))
         return -1;
     put_bits32(region->base + offset, bits);
     return has_written(region) ? 0 : -1;
@@ -95,7 +95,7 @@ static inline int store_float32(struct region *region, int64_t offset, double va
 static inline double load_float64(struct region *region, int64_t offset)
 {
     double value;
-    if (!holds(&region->limit, offset, 8))
+    if (!holds(region, offset, 8))
         return no_value();
     const uint64_t bits = get_bits64(region->base + offset);
     memcpy(&value, &bits, sizeof value);
@@ -105,7 +105,7 @@ static inline double load_float64(struct region *region, int64_t offset)
 static inline int store_float64(struct region *region, int64_t offset, double value)
 {
     uint64_t bits;
-    if (!holds(&region->write_limit, offset, 8))
+    if (!may_write(region, offset, 8))
         return -1;
     memcpy(&bits, &value, sizeof bits);
     put_bits64(region->base + offset, bits);

@@ -14,19 +14,24 @@ struct word {
 };
 
 /* The address, if the word is within the limit now. */
-static inline void *reach(struct word *word, _Atomic int64_t *limit, int64_t size)
+static inline void *reach(struct word *word, int64_t size)
 {
-    if (!atomic_load(&word->lost) && holds(limit, word->offset, size))
+    if (!atomic_load(&word->lost) && holds(word->region, word->offset, size))
         return word->region->base + word->offset;
-    if (limit == &word->region->limit || word->region->writable)
-        atomic_store(&word->lost, 1);
+    atomic_store(&word->lost, 1);
     return NULL;
 }
 
+/* The same, to write to it; NULL, with nothing lost, where the mapping is read-only. */
+static inline void *reach_to_write(struct word *word, int64_t size)
+{
+    return word->region->writable ? reach(word, size) : NULL;
+}
+
 #define DEFINE_FETCH(NAME, TYPE, OPERATION)                                                                \
-    static inline TYPE OPERATION##_##NAME(struct word *word, TYPE operand)                                        \
+    static inline TYPE OPERATION##_##NAME(struct word *word, TYPE operand)                                 \
     {                                                                                                      \
-        _Atomic TYPE *at = reach(word, &word->region->write_limit, sizeof(TYPE));                          \
+        _Atomic TYPE *at = reach_to_write(word, sizeof(TYPE));                                             \
         if (at == NULL)                                                                                    \
             return no_value();                                                                             \
         const TYPE before = atomic_##OPERATION(at, operand);                                               \
@@ -34,18 +39,18 @@ static inline void *reach(struct word *word, _Atomic int64_t *limit, int64_t siz
     }
 
 #define DEFINE_WORD(NAME, TYPE)                                                                            \
-    static inline TYPE load_word_##NAME(struct word *word)                                                        \
+    static inline TYPE load_word_##NAME(struct word *word)                                                 \
     {                                                                                                      \
-        _Atomic TYPE *at = reach(word, &word->region->limit, sizeof(TYPE));                                \
+        _Atomic TYPE *at = reach(word, sizeof(TYPE));                                                      \
         if (at == NULL)                                                                                    \
             return no_value();                                                                             \
         const TYPE value = atomic_load(at);                                                                \
         return is_live(word->region) ? value : (TYPE)no_value();                                           \
     }                                                                                                      \
     /* What was seen: `expected` where, and only where, the exchange was made. */                          \
-    static inline TYPE compare_exchange_##NAME(struct word *word, TYPE expected, TYPE desired)                    \
+    static inline TYPE compare_exchange_##NAME(struct word *word, TYPE expected, TYPE desired)             \
     {                                                                                                      \
-        _Atomic TYPE *at = reach(word, &word->region->write_limit, sizeof(TYPE));                          \
+        _Atomic TYPE *at = reach_to_write(word, sizeof(TYPE));                                             \
         if (at == NULL)                                                                                    \
             return no_value();                                                                             \
         const bool made = atomic_compare_exchange_strong(at, &expected, desired);                          \

@@ -27,7 +27,6 @@ static struct region *lost_region(void)
 {
     struct region *region = map_region(empty, 4 * page);
     atomic_store(&region->limit, 4 * page);
-    atomic_store(&region->write_limit, 4 * page);
     return region;
 }
 
