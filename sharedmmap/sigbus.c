@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { MOST_REPEATS = 1 << 14, VISITS = 64 };
 
@@ -87,13 +88,23 @@ static uintptr_t last_fault(const ucontext_t *context)
 #endif
 }
 
+/* Sent, it is no fault. But a handler put in front of ours that steps aside and raises the signal anew
+ * (faulthandler does so) hides a fault of ours. */
+static bool raised_anew(const siginfo_t *info)
+{
+#ifdef SI_TKILL
+    return info->si_code == SI_TKILL && info->si_pid == getpid();
+#else
+    return info->si_code <= 0;
+#endif
+}
+
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
     const int saved = errno;
-    /* Sent, it is no fault. But a handler put in front of ours that steps aside and raises the signal anew
-     * (faulthandler does so) hides a fault of ours. */
     const bool certain = info->si_code > 0;
-    if (!mend_fault(certain ? (uintptr_t)info->si_addr : last_fault(context), certain))
+    if (!(certain ? mend_fault((uintptr_t)info->si_addr, true)
+                  : raised_anew(info) && mend_fault(last_fault(context), false)))
         hand_on(number, info, context);
     errno = saved;
 }

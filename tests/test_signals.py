@@ -70,6 +70,21 @@ def test_a_sigbus_that_is_not_ours_kills_the_process(path, mapping, cause):
     assert (child.returncode, child.stdout, child.stderr) == (-signal.SIGBUS, "", "")
 
 
+def test_a_signal_that_is_sent_goes_to_the_handler_before_and_harms_no_mapping(path):
+    """Where a fault was mended once there is another mapping now."""
+    code = """
+    signal.signal(signal.SIGBUS, handler)
+    fault_of_ours(mapped())
+    gc.collect()
+    mappings = [mapped() for _ in range(40)]
+    os.kill(os.getpid(), signal.SIGBUS)
+    for m in mappings:
+        m.check()
+    print(calls == [signal.SIGBUS])
+    """
+    assert output(code, path, setup=SETUP) == "True"
+
+
 def test_a_fault_behind_our_mapping_is_not_ours(path):
     """A foreign mapping at the very addresses that ours had."""
     code = """
