@@ -194,7 +194,8 @@ class AtomicUint32(_AtomicWord, scalar="uint32"):
                 self.load()  # the page may have gone meanwhile
                 return True
             reason = ffi.errno
-            if reason not in (errno.EAGAIN, errno.ETIMEDOUT, errno.EINTR, errno.EFAULT):
+            self.load()  # which tells more about a page that has gone
+            if reason not in (errno.EAGAIN, errno.ETIMEDOUT, errno.EINTR):
                 raise OSError(reason, f"futex: {os.strerror(reason)}")
         return True
 
@@ -202,6 +203,8 @@ class AtomicUint32(_AtomicWord, scalar="uint32"):
         """Wakes up to ``count`` of those that wait for the word; returns how many. See futex(2)."""
         count = as_size(count, "count")
         self.load()
+        if not count:  # for futex(2) that is one
+            return 0
         woken: int = lib.word_notify(self._word, min(count, 2**31 - 1))
         if woken < 0:
             reason = ffi.errno

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 from child import output
 
 import sharedmmap
+from sharedmmap._native import ffi
 
 # Elsewhere a waiter looks at the value from time to time, and nobody knows of it.
 FUTEX = pytest.mark.skipif(sys.platform != "linux", reason="waiters are counted where there is a futex")
@@ -194,3 +196,33 @@ def test_100_000_ping_pongs_between_two_processes_miss_no_wake_up(path, word):
     with ThreadPoolExecutor() as pool:
         assert list(pool.map(lambda player: output(PLAY, path, player), range(2))) == ["True", "True"]
     assert word.load() == 200_000
+
+
+@FUTEX
+def test_notifying_nobody_wakes_nobody(word):
+    with ThreadPoolExecutor() as pool:
+        waiter = pool.submit(word.wait, 0, 100)
+        woken = 0
+        for _ in range(1000):
+            woken += word.notify(0)
+            time.sleep(0)  # lets the waiter fall asleep
+        while not waiter.done():
+            word.store(1)
+            word.notify()
+    assert woken == 0
+
+
+def test_a_word_that_the_kernel_cannot_wait_for_is_an_os_error(word, monkeypatch):
+    class Library:
+        def __getattr__(self, name):
+            return getattr(lib, name)
+
+        def word_wait(self, *args):
+            ffi.errno = errno.EFAULT
+            return -1
+
+    lib = sharedmmap._atomic.lib
+    monkeypatch.setattr("sharedmmap._atomic.lib", Library())
+    with pytest.raises(OSError, match="futex") as raised:
+        word.wait(0, 100)
+    assert raised.value.errno == errno.EFAULT
