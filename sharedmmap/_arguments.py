@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from operator import index
 from typing import Any, SupportsIndex
 
 from ._native import PYPY, ffi
 
-__all__ = ["as_index", "as_range", "as_size", "let_go", "readable_bytes", "writable_bytes"]
+__all__ = ["as_index", "as_range", "as_size", "exact_bytes", "readable_bytes", "writable_bytes"]
 
 _BYTES = ffi.typeof("char[]")
 
@@ -33,23 +34,23 @@ def as_range(key: slice, length: int) -> range:
 
 
 def readable_bytes(source: Any) -> Any:
-    """What ``Region.write_from`` copies from; its length is in bytes. For any C-contiguous buffer."""
+    """What ``Region.write_from`` copies from, for a ``with``; its length is in bytes. Of any C-contiguous buffer.
+
+    A ``with``, since an exception keeps the frames, and those would keep the memory: where all that is garbage
+    together with the memoryview it belongs to, CPython before 3.12.7 crashes (gh-77894). No signal handler runs
+    between the call and the ``with``.
+    """
     return _pypy_memory(source, False) if PYPY else ffi.from_buffer(_BYTES, source)
 
 
 def writable_bytes(dest: Any) -> Any:
-    """What ``Region.read_into`` copies to; its length is in bytes. For any writable C-contiguous buffer."""
+    """The same of any writable one, for ``Region.read_into`` to copy to."""
     return _pypy_memory(dest, True) if PYPY else ffi.from_buffer(_BYTES, dest, True)
 
 
-def let_go(memory: Any) -> None:
-    """Ends what ``readable_bytes`` or ``writable_bytes`` began, before whoever copies raises.
-
-    The exception keeps the frames, and those would keep the memory: where all that is garbage together with the
-    memoryview it belongs to, CPython before 3.12.7 crashes (gh-77894).
-    """
-    if not PYPY and isinstance(memory, ffi.CData):
-        ffi.release(memory)
+def exact_bytes(memory: Any) -> bytes:
+    """A copy of what the ``with`` of either gave."""
+    return ffi.buffer(memory)[:] if isinstance(memory, ffi.CData) else bytes(memory)
 
 
 def _pypy_memory(target: Any, writable: bool) -> Any:
@@ -58,7 +59,7 @@ def _pypy_memory(target: Any, writable: bool) -> Any:
     PyPy lets another thread resize a bytearray while cdata points into it.
     """
     if isinstance(target, bytearray) or (type(target) is bytes and not writable):
-        return target
+        return nullcontext(target)
     view = target if type(target) is memoryview else memoryview(target)
     if not view.c_contiguous:
         raise BufferError("the buffer is not C-contiguous")

@@ -9,7 +9,7 @@ from struct import Struct
 from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
-from ._arguments import as_index, as_range, as_size, let_go, readable_bytes, writable_bytes
+from ._arguments import as_index, as_range, as_size, exact_bytes, readable_bytes, writable_bytes
 from ._atomic import AtomicUint32, AtomicUint64
 from ._errors import OutOfBoundsError
 from ._mapping import Mapping
@@ -79,7 +79,8 @@ class File(Mapping):
             except NOT_THIS_WAY:  # what is no plain row of bytes
                 pass
         offset = as_index(offset)  # first: its __index__ could resize dest
-        return region.read_into(writable_bytes(dest), offset)
+        with writable_bytes(dest) as memory:
+            return region.read_into(memory, offset)
 
     def write_at(self, src: Any, offset: SupportsIndex) -> int:
         """Copies ``src``, any C-contiguous buffer, to ``offset``; returns the bytes copied.
@@ -91,7 +92,8 @@ class File(Mapping):
         if type(src) is bytes and type(offset) is int:
             return region.write_from(src, offset)
         offset = as_index(offset)  # first: its __index__ could resize src
-        return region.write_from(readable_bytes(src), offset)
+        with readable_bytes(src) as memory:
+            return region.write_from(memory, offset)
 
     def read_string_at(
         self,
@@ -129,7 +131,7 @@ class File(Mapping):
                 else:
                     too_many = middle
             encoded = text[:fits].encode(encoding, errors) if fits else b""
-        return region.write_from(readable_bytes(encoded), offset) if encoded else 0
+        return region.write_from(encoded, offset) if encoded else 0
 
     @overload
     def __getitem__(self, key: SupportsIndex) -> int: ...
@@ -190,25 +192,21 @@ class File(Mapping):
             self.write_uint8_at(value, self._item(key))
             return
         span = as_range(key, region.length)  # first: an __index__ in it could resize value
-        source = readable_bytes(value)
-        try:
-            if len(source) != len(span):
-                raise ValueError(f"a slice of {len(span)} bytes cannot be assigned {len(source)} bytes")
+        with readable_bytes(value) as memory:
+            size = len(memory)
+            if size != len(span):
+                raise ValueError(f"a slice of {len(span)} bytes cannot be assigned {size} bytes")
             if not span:
                 region.check()
                 region.require_writable()
-                return
-            if span.step == 1:
-                region.copy_all(source, span[0], writing=True)
+            elif span.step == 1:
+                region.copy_all(memory, span[0], writing=True)
                 region.writable = region.whole  # it is dirty now
             else:
                 low = min(span[0], span[-1])
                 region.require(low, abs(span[-1] - span[0]) + 1, writing=True)
-                for position, byte in zip(span, memoryview(value).cast("B")):
+                for position, byte in zip(span, exact_bytes(memory)):
                     self.write_uint8_at(byte, position)
-        except BaseException:
-            let_go(source)
-            raise
 
     def _item(self, key: SupportsIndex) -> int:
         try:
@@ -264,7 +262,8 @@ class File(Mapping):
         region.require(offset, count * empty.itemsize)
         items = empty * count
         if count:
-            region.copy_all(writable_bytes(items), offset, writing=False)
+            with writable_bytes(items) as memory:
+                region.copy_all(memory, offset, writing=False)
         return items
 
     def write_array_at(self, values: Any, offset: SupportsIndex) -> int:
@@ -274,9 +273,10 @@ class File(Mapping):
         """
         offset = as_index(offset)  # first: its __index__ could resize values
         region = self._region
-        source = readable_bytes(values)
-        region.copy_all(source, offset, writing=True)
-        return len(source)
+        with readable_bytes(values) as memory:
+            size = len(memory)
+            region.copy_all(memory, offset, writing=True)
+        return size
 
     def read_struct_at(self, format: str | bytes | Struct, offset: SupportsIndex) -> tuple[Any, ...]:
         """Unpacks a record from ``offset``; see the ``struct`` module for ``format``.

@@ -21,7 +21,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable, SupportsIndex, TypeVar
 
-from ._arguments import as_index, as_size, let_go, readable_bytes
+from ._arguments import as_index, as_size, readable_bytes
 from ._errors import MappingFaultError, OutOfBoundsError, UnmappedMemoryError, os_error
 from ._native import PYPY, ffi, lib, quick
 
@@ -87,18 +87,14 @@ def _copying_in_c(*, writing: bool) -> Callable[[Region, Any, int], int]:
     quick_copy, long_copy = getattr(quick, name), getattr(lib, name)
 
     def copy(self: Region, memory: Any, offset: int) -> int:
-        try:
-            size = len(memory)
-            call = quick_copy if size < PIECE else long_copy
-            if size and 0 <= offset <= self.length and not call(self.c, offset, memory, size):
-                return size
-            size = self.room(offset, size, writing=writing)
-            while size and call(self.c, offset, memory, size):
-                size = self.room(offset, size, writing=writing)
+        size = len(memory)
+        call = quick_copy if size < PIECE else long_copy
+        if size and 0 <= offset <= self.length and not call(self.c, offset, memory, size):
             return size
-        except BaseException:
-            let_go(memory)
-            raise
+        size = self.room(offset, size, writing=writing)
+        while size and call(self.c, offset, memory, size):
+            size = self.room(offset, size, writing=writing)
+        return size
 
     return copy
 
@@ -365,23 +361,20 @@ class Region:
 
     def copy_all(self, memory: Any, offset: int, *, writing: bool) -> None:
         """Copies all of ``memory``, or raises."""
-        try:
-            size = len(memory)
+        size = len(memory)
+        self.require(offset, size, writing=writing)
+        copy = self.write_from if writing else self.read_into
+        if size and copy(memory, offset) < size:  # the file has shrunk since
             self.require(offset, size, writing=writing)
-            copy = self.write_from if writing else self.read_into
-            if size and copy(memory, offset) < size:  # the file has shrunk since
-                self.require(offset, size, writing=writing)
-                raise OutOfBoundsError(f"the file shrank while {size} bytes at offset {offset} were copied")
-        except BaseException:
-            let_go(memory)
-            raise
+            raise OutOfBoundsError(f"the file shrank while {size} bytes at offset {offset} were copied")
 
     def write_record(self, record: bytes, offset: int) -> None:
         """The same for a few bytes to be written, sooner where one call can do it all."""
         # A Struct may be a subclass, and what it packs something that lies about its length.
         astray = PYPY or type(record) is not bytes or not record or not 0 <= offset <= self.length
         if astray or quick.region_write(self.c, offset, record, len(record)):
-            self.copy_all(readable_bytes(record), offset, writing=True)
+            with readable_bytes(record) as source:
+                self.copy_all(source, offset, writing=True)
 
     def view(self, offset: int, size: int, *, readonly: bool) -> memoryview:
         """The memory itself; what was read through it cannot be checked, and what is written is not noticed."""

@@ -110,6 +110,7 @@ class Stream(io.RawIOBase):
                 f"{os.strerror(errno.ENOSPC)}: the stream ends at {self._end()}, "
                 f"position {self._position} is past that",
             )
-        count = region.write_from(readable_bytes(fitting), self._start + self._position)
+        with readable_bytes(fitting) as memory:
+            count = region.write_from(memory, self._start + self._position)
         self._position += count
         return count

@@ -268,6 +268,57 @@ def test_a_memoryview_is_collected_with_the_exception_of_the_call_it_was_given_t
     assert output(code, path) == ""
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="a signal may come between the body and the end of a with")
+@pytest.mark.parametrize(
+    "call",
+    ["m.write_at(memory, 0)", "m.read_at(memory, 0)", "m.write_array_at(memory, 0)", "m[: len(memory)] = memory"],
+)
+def test_a_call_that_a_signal_handler_ends_keeps_no_buffer(path, call):
+    """The exception has the frames; an export that they keep would keep the buffer, or crash the collector."""
+    code = f"""
+    class Interrupt(Exception):
+        pass
+
+    def interrupt(*args):
+        global armed
+        if armed:
+            armed = False
+            raise Interrupt
+
+    m = sharedmmap.open(path)
+    armed = False
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+    for _ in range(3000):
+        memory = memoryview(bytearray(600))
+        try:
+            armed = True
+            while True:
+                {call}
+        except Interrupt as error:
+            kept = error
+            memory.release()  # raises where there is an export
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    """
+    assert output(code, path) == ""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs __buffer__")
+def test_a_buffer_is_asked_for_its_memory_once(path):
+    code = """
+    class Buffer:
+        asked = 0
+        def __buffer__(self, flags):
+            Buffer.asked += 1
+            return memoryview(b"abcd"[: 5 - Buffer.asked])
+
+    m = sharedmmap.open(path)
+    m[0:8:2] = Buffer()
+    print(m[0:8:2], Buffer.asked)
+    """
+    assert output(code, path) == "b'abcd' 1"
+
+
 def outcomes(names, code, *args, setup):
     """What the child prints for each name, in order; where it dies, the list ends."""
     child = run(code, *args, setup=REPORTING + setup)
