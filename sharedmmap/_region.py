@@ -16,6 +16,7 @@ import errno
 import gc
 import io
 import os
+import stat
 import sys
 import weakref
 from contextlib import contextmanager
@@ -247,13 +248,13 @@ class Region:
             why = "its descriptor is not kept" if reason == errno.EBADF else os.strerror(reason)
             return errno.EIO, f"{at}: {why}, so the cause cannot be asked", where
         try:
-            size, space = os.fstat(fd).st_size, os.fstatvfs(fd)
+            status, space = os.fstat(fd), os.fstatvfs(fd)
         except OSError as error:
             return errno.EIO, f"{at}: {error.strerror}, so the cause cannot be asked", where
         finally:
             lib.region_release(self.c)
-        if (self.offset + where) // PAGE * PAGE >= size:
-            return errno.ENXIO, f"{at}: the file is {size} bytes long now", where
+        if stat.S_ISREG(status.st_mode) and (self.offset + where) // PAGE * PAGE >= status.st_size:
+            return errno.ENXIO, f"{at}: the file is {status.st_size} bytes long now", where
         if space.f_bavail * space.f_frsize < PAGE:
             return errno.ENOSPC, f"{at}: {os.strerror(errno.ENOSPC)}", where
         return errno.EIO, f"{at}: {os.strerror(errno.EIO)}, or the file was shorter for a moment", where
