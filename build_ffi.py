@@ -58,7 +58,6 @@ GUARD = """
         char *base;
         int64_t limit, peak;
         uint8_t state, dirty;
-        int views;
         bool writable;
         ...;
     };
@@ -71,8 +70,12 @@ GUARD = """
                                bool writable, bool track);
     int region_unmap(struct region *region);
     void region_close(struct region *region);
+    void region_keep(struct region *region);
     int64_t region_refresh(struct region *region);
-    void region_accept(struct region *region, int64_t peak, int64_t limit);
+    void region_fail(struct region *region, int64_t offset);
+    bool region_is_clean(struct region *region);
+    void region_begin_flush(struct region *region);
+    void region_end_flush(struct region *region, bool failed);
     void region_add_view(struct region *region);
     void region_drop_view(struct region *region);
     int64_t region_fault(struct region *region);

@@ -78,14 +78,11 @@ class Mapping:
 
     def _end(self) -> bool:
         """Whether this call is the one that unmapped."""
-        try:
-            region = self._region
-        except AttributeError:  # the constructor raised
-            return False
-        ended: bool = lib.region_unmap(region.c) == 0
-        while region is not self._region:  # restore() has put a new one in its place
-            region = self._region
+        ended = False
+        region: Region | None = getattr(self, "_region", None)  # none where the constructor raised
+        while region is not None:
             ended = lib.region_unmap(region.c) == 0 or ended
+            region = region.successor.get("region")  # which restore() may be about to put in its place
         return ended
 
     def __enter__(self) -> Self:
@@ -101,26 +98,31 @@ class Mapping:
         self.close()
 
     def restore(self) -> None:
-        """Maps the file afresh after a ``MappingFaultError``.
+        """Maps the file afresh after a ``MappingFaultError``, from ``flush`` too.
 
         The new mapping counts as dirty, since what was written before the fault may not be on disk. Nothing
-        happens where there was no fault, but that a file found shorter is taken for granted from here on.
-        Raises what the constructor raises; the ``File`` is as before then.
+        happens where there was no fault and the file is not found shorter than it was. Raises what the constructor
+        raises; the ``File`` is as before then.
         """
         region = self._region
         region.check_mapped()
         if region.state[0] == lib.LIVE:
             with suppress(MappingFaultError):  # one that happens just now
-                lib.region_accept(region.c, region.c.peak, region.refresh())
-                return
+                if region.refresh() >= region.c.peak:
+                    return
         with region.descriptor("restore") as fd:
             fresh = Region(fd, region.offset, region.length, region.prot, True)
         fresh.c.dirty = region.is_writable
+        if region.state[0] == lib.LIVE:  # what is writing to it now may write to what was cut off
+            lib.region_fail(region.c, region.c.limit)
         # Where several restore the same region the first one's is taken by all, in one step: a region that
         # was in use for a moment and then replaced would take its dirty flag along.
-        self._region = fresh = region.successor.setdefault("region", fresh)
+        newest: Region | None = region.successor.setdefault("region", fresh)
+        while newest is not None:  # another thread may have gone further meanwhile
+            self._region = newest
+            newest = newest.successor.get("region")
         if region.state[0] == lib.UNMAPPED:  # meanwhile, and perhaps before there was a fresh one to see
-            lib.region_unmap(fresh.c)
+            self._end()
             raise UnmappedMemoryError
 
     def __reduce__(self) -> Any:
@@ -156,8 +158,9 @@ class Mapping:
     @property
     def dirty(self) -> bool:
         """Whether something was written since the last complete flush."""
-        self._region.check_mapped()
-        return bool(self._region.c.dirty)
+        region = self._region
+        region.check_mapped()
+        return not lib.region_is_clean(region.c)
 
     @property
     def accessible(self) -> int:
@@ -183,22 +186,29 @@ class Mapping:
         """Writes what changed in the range to the file; see msync(2).
 
         No system call is made when nothing was written since the last complete flush: one of the whole mapping
-        with ``Sync.SYNC`` that succeeded. Any other leaves ``dirty`` set. ``MappingFaultError`` where the
-        file is found shorter than what could be written: the rest is lost. After any error ``dirty`` stays.
+        with ``Sync.SYNC`` that succeeded. Any other leaves ``dirty`` set. What counts is what this ``File`` wrote
+        in this process, not what other processes and other mappings of the file did. ``MappingFaultError`` where
+        the file is found shorter than what could be written: the rest is lost. ``OSError`` where msync(2) fails,
+        for this flush or for another that was under way meanwhile. After any error ``dirty`` stays.
         """
         region = self._region
         flags = as_index(flags)
         start, size = region.pages(offset, length)
-        if not region.c.dirty:
+        if lib.region_is_clean(region.c):
             return
         complete = bool(flags & Sync.SYNC) and size == region.pages(0, None)[1]
-        peak = region.c.peak
+        peak, lost_by = region.c.peak, region.lost_by
+        if complete:
+            region.writable = None
+            lib.region_begin_flush(region.c)
         try:
-            if complete and not region.c.views:
-                region.writable = None
-                region.c.dirty = 0  # before the call, so that a write made meanwhile stays owed
             if size and lib.msync(start, size, flags):
-                raise os_error(ffi.errno, "msync")
+                reason = ffi.errno
+                if reason not in (errno.EBUSY, errno.EINVAL, errno.ENOMEM):  # those are about this call
+                    region.lost_by = [reason]
+                raise os_error(reason, "msync")
+            if region.lost_by is not lost_by:  # the kernel tells it once: here another thread was told
+                raise os_error(region.lost_by[0], "msync")
             limit = region.refresh()
             if limit < peak:
                 raise MappingFaultError(
@@ -209,8 +219,10 @@ class Mapping:
                 )
         except BaseException:
             if complete:
-                region.c.dirty = 1
+                lib.region_end_flush(region.c, True)
             raise
+        if complete:
+            lib.region_end_flush(region.c, False)
 
     def advise(self, advice: int, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> None:
         """Tells the kernel how the range will be used; see madvise(2).

@@ -154,6 +154,7 @@ class Region:
         "dirty",
         "is_writable",
         "length",
+        "lost_by",
         "marks",
         "offset",
         "prot",
@@ -172,6 +173,7 @@ class Region:
         self.prot = prot
         self.is_writable = bool(prot & lib.PROT_WRITE)
         self.cause: tuple[int, str, int] | None = None
+        self.lost_by = [0]  # the errno of the last msync(2) that lost data; another list each time
         if PYPY:
             _collect_dropped()
         self.successor: dict[str, Region] = {}
@@ -388,6 +390,8 @@ class Region:
             pointer = self.c.base + offset
             if not readonly:
                 lib.region_add_view(self.c)
+            if PYPY:  # what searches or unpacks a memoryview keeps only the address
+                lib.region_keep(self.c)
             _after(pointer, self._drop_view, readonly)
             found = memoryview(ffi.buffer(pointer, size))
         return found.toreadonly() if readonly else found

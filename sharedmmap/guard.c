@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #ifdef __linux__
+#include <linux/magic.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #endif
 #ifdef SYS_membarrier
@@ -135,6 +137,17 @@ static void retire(struct region *region)
 
 /* ---- what the SIGBUS handler asks for: like find_region() and what it calls, it must run inside one ---- */
 
+/* Puts zero pages in place of all of the region, so that one fault is the last. */
+static bool cut_off(struct region *region, uintptr_t address)
+{
+    uintptr_t none = 0;
+    uint8_t live = LIVE;
+    atomic_compare_exchange_strong(&region->fault, &none, address); /* whoever sees the mark sees the address */
+    atomic_compare_exchange_strong(&region->state, &live, FAULTED);
+    retire(region);
+    return lay_zero_pages(atomic_load(&region->start), atomic_load(&region->size));
+}
+
 /* Supplies the page that is missing at `address`, if that is in one of our regions. Where the fault may be an
  * old one (`certain` is false), only in a LIVE region: there it has not been seen. */
 static bool supply(uintptr_t address, bool certain)
@@ -142,14 +155,8 @@ static bool supply(uintptr_t address, bool certain)
     struct region *region = find_region(address);
     if (region == NULL || (!certain && atomic_load(&region->state) != LIVE))
         return false;
-    uintptr_t none = 0;
-    uint8_t live = LIVE;
-    atomic_compare_exchange_strong(&region->fault, &none, address); /* whoever sees the mark sees the address */
-    atomic_compare_exchange_strong(&region->state, &live, FAULTED);
-    retire(region);
-    /* All of it, so that one fault is the last; a page of it where there is no memory for more. */
-    return lay_zero_pages(atomic_load(&region->start), atomic_load(&region->size)) ||
-           lay_zero_pages(address & ~(page_size - 1), page_size);
+    /* A page where there is no memory for more. */
+    return cut_off(region, address) || lay_zero_pages(address & ~(page_size - 1), page_size);
 }
 
 /* Called with the registry entered. */
@@ -267,6 +274,21 @@ static struct region *take_slot(void)
     return region;
 }
 
+/* How much mmap(2) mapped: of huge pages whole ones. */
+static size_t mapped_size(size_t size, int fd, const struct stat *now)
+{
+#ifdef __linux__
+    struct statfs system;
+    const size_t page = (size_t)now->st_blksize;
+    if (page > page_size && fstatfs(fd, &system) == 0 && system.f_type == HUGETLBFS_MAGIC)
+        return (size + page - 1) / page * page;
+#else
+    (void)fd;
+    (void)now;
+#endif
+    return size;
+}
+
 /* Without a descriptor to ask everything counts as accessible: the guard does the rest. */
 static int64_t set_limit(struct region *region, const struct stat *now)
 {
@@ -305,13 +327,15 @@ struct region *region_open(void *start, size_t lead, int64_t length, int fd, int
     region->offset = offset;
     region->length = length;
     region->writable = writable;
+    region->kept = false;
     atomic_store(&region->state, LIVE);
     atomic_store(&region->dirty, 0);
+    atomic_store(&region->flushes, 0);
     atomic_store(&region->peak, 0);
     atomic_store(&region->views, 0);
     atomic_store(&region->fault, 0);
     atomic_store(&region->start, (uintptr_t)start);
-    atomic_store(&region->size, length == 0 ? 0 : lead + (size_t)length);
+    atomic_store(&region->size, length == 0 ? 0 : mapped_size(lead + (size_t)length, fd, &now));
     atomic_fetch_add(&region->generation, 1);
     set_limit(region, &now);
     return region;
@@ -337,13 +361,18 @@ void region_close(struct region *region)
     const size_t size = region->size;
     if (atomic_exchange(&region->state, UNMAPPED) != UNMAPPED && region->fd >= 0)
         region_release(region);
+    if (region->kept && !lay_zero_pages(start, size))
+        return; /* the file stays there, and the region in the registry with it */
     /* Out of the registry first: from munmap() on the addresses may be another mapping's. */
     atomic_fetch_add(&region->generation, 1);
-    const bool unmapped = size == 0 || munmap((void *)start, size) == 0;
+    const bool done = size == 0 || region->kept || munmap((void *)start, size) == 0;
     enter();
-    put_slot(region, unmapped ? &free_slots : &refused_slots);
+    put_slot(region, done ? &free_slots : &refused_slots);
+    keep_spare(); /* what was given back may do, at vm.max_map_count */
     leave();
 }
+
+void region_keep(struct region *region) { region->kept = true; }
 
 int64_t region_refresh(struct region *region)
 {
@@ -359,9 +388,32 @@ int64_t region_refresh(struct region *region)
     return -1;
 }
 
-void region_accept(struct region *region, int64_t peak, int64_t limit)
+void region_fail(struct region *region, int64_t offset)
 {
-    atomic_compare_exchange_strong(&region->peak, &peak, limit);
+    /* Where that is refused the file stays under the range, as after region_unmap(). */
+    cut_off(region, (uintptr_t)region->base + (uintptr_t)offset);
+}
+
+bool region_is_clean(struct region *region)
+{
+    /* In one load: `flushes` is raised before `dirty` is cleared, and lowered after it is set again. */
+    typedef uint32_t __attribute__((may_alias)) together;
+    return __atomic_load_n((together *)&region->state, __ATOMIC_SEQ_CST) >> 8 == 0;
+}
+
+void region_begin_flush(struct region *region)
+{
+    atomic_fetch_add(&region->flushes, 1);
+    atomic_store(&region->dirty, 0);
+    if (atomic_load(&region->views) != 0) /* asked last: one may just have been made */
+        atomic_store(&region->dirty, 1);
+}
+
+void region_end_flush(struct region *region, bool failed)
+{
+    if (failed)
+        atomic_store(&region->dirty, 1);
+    atomic_fetch_sub(&region->flushes, 1);
 }
 
 void region_add_view(struct region *region)

@@ -27,8 +27,9 @@ struct region {
     char *base;                   /* byte 0 of the File: `start` plus what lies before it in its page */
     _Atomic int64_t limit;        /* bytes from base that the file backs, as last seen; 0 unless LIVE */
     _Atomic int64_t peak;         /* the greatest limit: up to there something may have been written */
-    _Atomic uint8_t state;        /* this and the next are also read together, as one uint16_t */
-    _Atomic uint8_t dirty;        /* something was written since the last complete flush */
+    _Atomic uint8_t state;        /* this and the next two are also read together */
+    _Atomic uint8_t dirty;        /* something was written since the last complete flush began */
+    _Atomic uint16_t flushes;     /* complete ones under way */
     _Atomic int views;            /* writable ones, through which something may be written at any time */
     bool writable;
 
@@ -38,7 +39,7 @@ struct region {
     _Atomic size_t size;
     _Atomic uintptr_t fault;      /* the address of the first fault */
     int64_t offset, length;       /* the mapped range of the file, in bytes */
-    bool regular;
+    bool regular, kept;
     int fd;                       /* our own duplicate, or -1 */
     _Atomic int users;            /* of fd; it is closed when the last one leaves */
     dev_t device;                 /* what fd is open on: somebody may close it and reuse its number */
@@ -46,8 +47,9 @@ struct region {
     struct region *next_free;
 };
 
-_Static_assert(offsetof(struct region, state) % 2 == 0, "state and dirty are aligned as one");
+_Static_assert(offsetof(struct region, state) % 4 == 0, "state, dirty and flushes are aligned as one");
 _Static_assert(offsetof(struct region, dirty) == offsetof(struct region, state) + 1, "and adjacent");
+_Static_assert(offsetof(struct region, flushes) == offsetof(struct region, state) + 2, "and adjacent");
 
 /* Enters the mapping of `length` bytes of fd from `offset`, that mmap(2) put at `start`, `lead` bytes before
  * the first of them. Keeps a duplicate of fd if `track`. NULL with errno on failure: nothing is kept then. */
@@ -57,15 +59,26 @@ struct region *region_open(void *start, size_t lead, int64_t length, int fd, int
 /* Takes the file out from under the region; 0, or -1 if somebody did so before. */
 int region_unmap(struct region *region);
 
-/* Gives the address range back. No thread may know the region any more. */
+/* Gives the address range back, unless it is to be kept. No thread may know the region any more. */
 void region_close(struct region *region);
+
+/* Keeps the address range for good, under zero pages: somebody may know it still when the region is closed. */
+void region_keep(struct region *region);
 
 /* Asks how much of the mapping the file backs now, keeps that as the limit, and returns it; all of it where there
  * is no descriptor to ask. -1 with errno where asking fails: the limit stays. */
 int64_t region_refresh(struct region *region);
 
-/* Makes the limit just asked for the peak, unless the peak is no longer what it was before. */
-void region_accept(struct region *region, int64_t peak, int64_t limit);
+/* Ends the region as a fault at `offset` would. */
+void region_fail(struct region *region, int64_t offset);
+
+/* Whether nothing is owed: nothing was written since the last complete flush, and that has ended well. */
+bool region_is_clean(struct region *region);
+
+/* Around msync(2) of the whole mapping. What is written from the beginning on stays owed; so does all, if the flush
+ * failed. Until the end the region is not clean, so that no other flush is content with one that may fail yet. */
+void region_begin_flush(struct region *region);
+void region_end_flush(struct region *region, bool failed);
 
 void region_add_view(struct region *region);
 void region_drop_view(struct region *region);

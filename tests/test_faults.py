@@ -15,6 +15,7 @@ from child import RESERVE_TOO_MUCH, output
 
 import sharedmmap
 from sharedmmap import MappingFaultError, OutOfBoundsError, Sync
+from sharedmmap._native import ffi
 
 PAGE = mmap.PAGESIZE
 LINUX_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="what Linux does")
@@ -637,20 +638,97 @@ def test_a_failed_flush_raises_and_leaves_dirty(mapped):
     assert not mapped.dirty
 
 
-@pytest.mark.parametrize("write", ["write_uint64_at", "write_at"])
-def test_a_write_made_during_a_flush_stays_owed(mapped, monkeypatch, write):
-    class Meanwhile:
+@pytest.fixture
+def msyncs(monkeypatch):
+    """What happens at each msync(2), in place of it: it is appended as a function of the real one."""
+
+    class Library:
         def __getattr__(self, name):
             return getattr(lib, name)
 
         def msync(self, *args):
-            getattr(mapped, write)(7 if write == "write_uint64_at" else b"w" * 8, 0)
-            return lib.msync(*args)
+            return msyncs.pop(0)(lambda: lib.msync(*args))
 
-    lib = sharedmmap._mapping.lib
-    monkeypatch.setattr("sharedmmap._mapping.lib", Meanwhile())
+    lib, msyncs = sharedmmap._mapping.lib, []
+    monkeypatch.setattr("sharedmmap._mapping.lib", Library())
+    return msyncs
+
+
+def first(act):
+    def msync(real):
+        act()
+        return real()
+
+    return msync
+
+
+def refused_with(reason):
+    def msync(real):
+        ffi.errno = reason
+        return -1
+
+    return msync
+
+
+@pytest.mark.parametrize("write", ["write_uint64_at", "write_at"])
+def test_a_write_made_during_a_flush_stays_owed(mapped, msyncs, write):
+    msyncs.append(first(lambda: getattr(mapped, write)(7 if write == "write_uint64_at" else b"w" * 8, 0)))
     mapped.flush()
     assert mapped.dirty
+
+
+def test_a_writable_view_made_during_a_flush_stays_owed(mapped, msyncs):
+    views = []
+    msyncs.append(first(lambda: views.append(mapped.view())))
+    mapped.flush()
+    assert mapped.dirty
+
+
+def test_a_flush_is_not_content_with_another_that_is_under_way(mapped, msyncs):
+    """The other has synchronized nothing yet, and may fail."""
+    done = []
+
+    def flush_too():
+        assert mapped.dirty
+        mapped.flush()
+        done.append(not msyncs)
+
+    msyncs += [first(flush_too), lambda real: real()]
+    mapped.flush()
+    assert done == [True]
+    assert not mapped.dirty
+
+
+def test_a_flush_raises_what_the_kernel_told_another_that_was_under_way(mapped, msyncs):
+    """It tells an error of the disk once, and takes the pages for clean."""
+    told = []
+
+    def flush_too():
+        with pytest.raises(OSError, match="msync") as raised:
+            mapped.flush(Sync.SYNC, 0, PAGE)
+        told.append(raised.value.errno)
+
+    msyncs += [first(flush_too), refused_with(errno.EIO)]
+    with pytest.raises(OSError, match="msync") as raised:
+        mapped.flush()
+    assert [raised.value.errno, *told] == [errno.EIO, errno.EIO]
+    assert mapped.dirty
+    msyncs.append(lambda real: real())
+    mapped.flush()
+    assert not mapped.dirty
+
+
+def test_a_flush_does_not_raise_for_the_arguments_of_another(mapped, msyncs):
+    def flush_too():
+        with pytest.raises(OSError, match="msync"):
+            mapped.flush(Sync.SYNC | Sync.ASYNC)
+
+    msyncs += [first(flush_too), refused_with(errno.EINVAL)]
+    mapped.flush()
+    assert mapped.dirty  # the other was one of the whole mapping, and failed
+    msyncs.append(lambda real: real())
+    mapped.flush()
+    assert not mapped.dirty
 
 
 @pytest.mark.parametrize("size", [0, PAGE - 1, 3 * PAGE, 4 * PAGE - 1])
@@ -749,3 +827,50 @@ def test_a_slice_that_the_file_shrinks_under_is_not_cut_short_in_silence(mapped,
     monkeypatch.setattr("sharedmmap._region.Region.write_from", write_from)
     with pytest.raises(OutOfBoundsError, match=f"backs {PAGE} "):
         mapped[: 2 * PAGE] = bytes(2 * PAGE)
+
+
+# ---- restore, of a file that was only found shorter ----
+
+
+def test_a_restore_of_a_shorter_file_ends_what_was_made_before(mapped, path):
+    word, stream, view = mapped.atomic_uint64_at(0), mapped.stream(), mapped.view()
+    word.store(5)
+    os.truncate(path, 4 * PAGE - 1)
+    mapped.restore()
+    for operation in (word.load, stream.read):
+        with pytest.raises(MappingFaultError):
+            operation()
+    view[0] = 7
+    assert (mapped[0], mapped.dirty, mapped.atomic_uint64_at(0).load()) == (5, True, 5)
+    mapped.flush()
+    assert not mapped.dirty
+
+
+def test_a_write_that_is_under_way_while_a_shorter_file_is_accepted_raises(path):
+    """What it writes to the part that was cut off is lost, and no flush would tell."""
+    code = """
+    SIZE = 64 << 20
+    source = b"w" * SIZE
+
+    def write():
+        try:
+            found.append(m.write_at(source, 0))
+        except (MappingFaultError, OutOfBoundsError) as error:
+            found.append(type(error).__name__)
+
+    while True:
+        m, found = sharedmmap.open(path, "w+", length=SIZE), []
+        thread = threading.Thread(target=write)
+        thread.start()
+        while not m.dirty:
+            pass
+        os.truncate(path, SIZE - 100)
+        m.restore()
+        under_way = not found
+        thread.join()
+        m.close()
+        if under_way:
+            break
+    print(found)
+    """
+    assert output(code, path) == "['MappingFaultError']"

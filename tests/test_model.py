@@ -239,8 +239,9 @@ class Model(RuleBasedStateMachine):
 
     @rule()
     def restore(self):
-        """Where there was no fault it takes the length of the file as it is, and changes nothing else."""
+        """Where there was no fault, and the file is no shorter than it was, it changes nothing."""
         self.m.restore()
+        self.dirty = self.dirty or self.accessible < self.peak
         self.peak = self.accessible
 
     # ---- flush, close ----

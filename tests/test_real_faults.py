@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from child import RESERVE_TOO_MUCH, output
@@ -249,19 +250,29 @@ def run(*command):
     return found.stdout.strip()
 
 
-@pytest.fixture
-def disk(tmp_path):
+@contextlib.contextmanager
+def loop_device(directory):
     if sys.platform != "linux" or PAGE != 4096 or not shutil.which("mkfs.ext4") or not shutil.which("losetup"):
         pytest.skip("mkfs.ext4 and losetup are needed, and pages that ext4 takes for blocks")
-    with contextlib.ExitStack() as undo:
+    try:
+        disk = Disk(directory)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"cannot make a loop device: {getattr(error, 'stderr', None) or error}")
+    try:
+        yield disk
+    finally:
+        run("losetup", "--detach", disk.device)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    with loop_device(tmp_path) as disk:
         try:
-            disk = Disk(tmp_path)
-            undo.callback(run, "losetup", "--detach", disk.device)
             disk.mount()
-            undo.callback(disk.umount)
         except (OSError, subprocess.CalledProcessError) as error:
             pytest.skip(f"cannot mount a loop device: {getattr(error, 'stderr', None) or error}")
         yield disk
+        disk.umount()
 
 
 def test_what_a_full_disk_took_is_on_it_and_all_works_once_there_is_space(disk):
@@ -451,3 +462,67 @@ def test_no_record_whose_flush_had_returned_is_lost_with_a_killed_writer(tmp_pat
     check(0, flushed.load())
     """
     assert output(code, tmp_path / "file", together) == ""
+
+
+def test_a_bad_block_of_a_device_is_an_input_output_error(tmp_path):
+    """A device has no length of its own that it could be found shorter than."""
+    with loop_device(tmp_path) as disk:
+        disk.end_at(PAGE)
+        code = """
+        m = File(os.open(path, os.O_RDWR), 0, 8 << 20)
+        try:
+            m[4 << 20]
+        except MappingFaultError as error:
+            print(errno.errorcode[error.errno])
+        """
+        assert output(code, disk.device) == "EIO"
+
+
+# ---- huge pages ----
+
+HUGE = 2 << 20
+
+
+@pytest.fixture
+def huge_pages():
+    """Four of them, for as long as the test runs."""
+    knob = Path("/proc/sys/vm/nr_hugepages")
+    try:
+        before = knob.read_text()
+        knob.write_text(str(int(before) + 4))
+    except OSError as error:
+        pytest.skip(f"there is no way to huge pages: {error}")
+    try:
+        if int(knob.read_text()) < int(before) + 4 or not hasattr(os, "memfd_create"):
+            pytest.skip("no huge pages to be had")
+        yield
+    finally:
+        knob.write_text(before)
+
+
+@pytest.mark.parametrize("length", [1, PAGE + 1, HUGE, HUGE + 1])
+def test_a_lost_huge_page_raises_and_unmapping_gives_it_back(huge_pages, length):
+    """The kernel maps whole ones, whatever was asked for."""
+    code = f"""
+    fd = os.memfd_create(path, os.MFD_HUGETLB)
+    os.ftruncate(fd, {2 * HUGE})
+
+    def mappings():
+        with open("/proc/self/maps") as maps:
+            return sum(f"memfd:{{path}}" in line for line in maps)
+
+    m = File(fd, 0, {length})
+    m[-1] = 7
+    assert mappings() == 1
+    os.ftruncate(fd, 0)
+    try:
+        m[-1]
+    except MappingFaultError as error:
+        print(errno.errorcode[error.errno])
+    os.ftruncate(fd, {2 * HUGE})
+    m.restore()
+    m[-1] = 7
+    m.unmap()
+    assert mappings() == 0
+    """
+    assert output(code, "huge") == "ENXIO"

@@ -311,6 +311,24 @@ def test_a_process_with_as_many_mappings_as_it_may_have_survives_a_fault(path, o
     assert output(code, path, *operations, setup=SETUP + MAPPING_LIMIT) == str(still_mapped)
 
 
+@pytest.mark.skipif(most_mappings() > 300_000, reason="vm.max_map_count is too far off, or not known")
+def test_what_is_given_back_at_the_limit_is_kept_for_the_next_fault(path):
+    code = """
+    third = sharedmmap.open(path)
+    os.truncate(path, 0)
+    for lost in (m, third):
+        use_up_mappings()
+        try:
+            lost[0]
+        except MappingFaultError as error:
+            print(errno.errorcode[error.errno])
+        if lost is m:
+            del other
+            gc.collect()
+    """
+    assert output(code, path, setup=SETUP + MAPPING_LIMIT).split() == ["ENXIO", "ENXIO"]
+
+
 # ---- a descriptor that somebody else closed ----
 
 # `ours` is the number of the duplicate, and other files have it and the numbers around it now.

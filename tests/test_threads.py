@@ -163,6 +163,38 @@ def test_unmapping_during_a_restore_leaves_nothing_mapped(path, how):
     assert output(code, path, setup=SETUP).split() == ["faulted", "True", "-1"]
 
 
+def test_a_restore_that_others_have_overtaken_twice_does_not_undo_theirs(path):
+    code = """
+    def lose():
+        os.truncate(path, 0)
+        try:
+            m[0]
+        except MappingFaultError:
+            os.truncate(path, PAGE)
+
+    def meanwhile(event, _):
+        if event == "sharedmmap.File" and not words:
+            words.append(None)
+            m.restore()
+            lose()
+            m.restore()
+            words.append(m.atomic_uint64_at(0))
+
+    m, words = sharedmmap.open(path, "w+", length=PAGE), []
+    lose()
+    sys.addaudithook(meanwhile)
+    m.restore()
+    words[1].store(7)
+    print(m[0])
+    m.close()
+    try:
+        words[1].store(8)
+    except UnmappedMemoryError:
+        print("unmapped")
+    """
+    assert output(code, path, setup=SETUP).split() == ["7", "unmapped"]
+
+
 def test_threads_that_restore_at_once_share_one_mapping(path):
     """One restores in the middle of the other's restore, and goes on with what it got."""
     code = """

@@ -258,6 +258,39 @@ def test_a_view_outlives_its_file(path):
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("unmap", ["m.unmap()", "pass"])
+def test_what_searches_or_unpacks_a_view_outlives_its_file(path, unmap):
+    """On PyPy these keep the address, and nothing else."""
+    code = f"""
+    import re, struct
+
+    def made(make):
+        m = sharedmmap.open(path)
+        kept = make(m.view(0, 40))
+        {unmap}
+        return kept
+
+    uses = [
+        (lambda view: struct.iter_unpack("<Q", view), next),
+        (lambda view: re.finditer(b"(?s).", view), lambda matches: next(matches).group()),
+        (lambda view: re.search(b"(?s).", view), lambda match: match.group()),
+        (lambda view: re.search(b"(?s).", view), lambda match: bytes(match.string[:3])),
+        (lambda view: re.compile(b"(?s).").scanner(view), lambda scanner: scanner.search().group()),
+        (iter, next),
+        (lambda view: view.obj, lambda buffer: buffer[:3]),
+    ]
+    for make, use in uses:
+        kept = made(make)
+        for _ in range(3):
+            gc.collect()
+        taken = [mmap.mmap(-1, 4 * PAGE) for _ in range(20)]  # of the addresses, if they are free
+        for memory in taken:
+            memory[:] = b"t" * len(memory)
+        assert use(kept) not in (b"t", b"ttt", ord("t"), (int.from_bytes(b"t" * 8, "little"),))
+    """
+    assert output(code, path) == ""
+
+
 def test_a_stale_view_shares_memory_with_nobody(path):
     code = """
     content = open(path, "rb").read()

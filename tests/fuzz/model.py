@@ -367,8 +367,6 @@ class File:
             if not self.tracked:
                 raise io.UnsupportedOperation
             self.state = LIVE
-            self.generation += 1
-            self.must_be_dirty = self.writable
         self.stale = not self.tracked
         self.was_cut = False
 

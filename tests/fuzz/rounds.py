@@ -296,10 +296,10 @@ class Round:
             self.v.pick(self.mappings).real.close()
         elif self.mappings:
             mapping = self.v.pick(self.mappings)
-            was_faulted = "faulted" in repr(mapping.real)
+            before = mapping.real._region
             with contextlib.suppress(sharedmmap.UnmappedMemoryError, io.UnsupportedOperation):
                 mapping.real.restore()
-                mapping.model.generation += was_faulted
+                self.was_restored(mapping, before)
 
     # ---- actions ----
 
@@ -313,7 +313,10 @@ class Round:
 
     def method(self, mapping: Mapping, name: str, arguments: Arguments) -> Outcome:
         real, twin = mapping
-        return self.compare(name, getattr(real, name), getattr(twin, name), arguments, twin.is_whole)
+        before = real._region
+        got = self.compare(name, getattr(real, name), getattr(twin, name), arguments, twin.is_whole)
+        self.was_restored(mapping, before)
+        return got
 
     def copy(self) -> None:
         name = self.v.pick(self.copies)
@@ -331,6 +334,12 @@ class Round:
 
     def restore(self) -> None:
         self.method(self.chosen(), "restore", call())
+
+    def was_restored(self, mapping: Mapping, before: object) -> None:
+        """Whether it found the file shorter, and so mapped it afresh, only the real one knows."""
+        if mapping.real._region is not before:
+            mapping.model.generation += 1
+            mapping.model.must_be_dirty = mapping.model.writable
 
     def scalar(self) -> None:
         kind, (real, twin) = self.v.pick(list(model.SCALARS)), self.chosen()
