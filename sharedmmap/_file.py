@@ -376,9 +376,10 @@ class File(Mapping):
 
         Without a length, to the end of what is accessible. ``readonly`` is the default where the mapping is.
         Its memory stays valid for as long as anything refers to it, also after ``unmap()``: it can go stale,
-        it can't dangle. What it gives up: where the kernel cannot supply a page it shows zeros, and what is
-        written is lost, without an exception; ``check()`` raises then. While a writable one may be alive the
-        mapping counts as dirty. ``OutOfBoundsError`` unless all of the range is accessible.
+        it can't dangle. (PyPy keeps the address range for good.) What it gives up: where the kernel cannot supply
+        a page it shows zeros, and what is written is lost, without an exception; ``check()`` raises then. While a
+        writable one may be alive the mapping counts as dirty. ``OutOfBoundsError`` unless all of the range is
+        accessible.
         """
         region = self._region
         offset = as_index(offset)

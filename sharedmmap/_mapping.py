@@ -66,7 +66,8 @@ class Mapping:
     def unmap(self) -> None:
         """Unmaps. The file, its pages and its locks are released before this returns.
 
-        Succeeds whatever other threads are doing; they get ``UnmappedMemoryError``, as does a second call.
+        Succeeds whatever other threads are doing; they get ``UnmappedMemoryError``, as does a second call. (At
+        ``vm.max_map_count`` the kernel may refuse what that takes: then they are released at collection.)
         What was written stays written, as with munmap(2); ``flush`` first to have it on disk.
         """
         if not self._end():
