@@ -9,7 +9,7 @@ from child import output
 
 SETUP = """
 sys.setswitchinterval(1e-6)
-BLOCK = 4 << 20
+BLOCK = (1 << 20) + 8  # so many release the GIL, and go in two pieces
 
 def end_the_process(failure):
     sys.__excepthook__(*failure[:3])
