@@ -52,6 +52,10 @@ static uintptr_t page_size;
 static void enter(void) { pthread_mutex_lock(&registry); }
 static void leave(void) { pthread_mutex_unlock(&registry); }
 
+/* A child must not inherit the registry locked and half changed. So from the beginning: a fork that comes while this
+ * is being arranged does not heed it yet. */
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(enter, leave, leave); }
+
 static bool grow_registry(void)
 {
     struct chunk *chunk = calloc(1, sizeof *chunk);
@@ -164,7 +168,6 @@ static bool prepare(void)
 {
     if (page_size == 0) {
         page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
-        pthread_atfork(enter, leave, leave); /* a child must not inherit the registry half changed */
 #ifdef SYS_membarrier
         syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
 #endif
@@ -392,13 +395,6 @@ void region_fail(struct region *region, int64_t offset)
 {
     /* Where that is refused the file stays under the range, as after region_unmap(). */
     cut_off(region, (uintptr_t)region->base + (uintptr_t)offset);
-}
-
-bool region_is_clean(struct region *region)
-{
-    /* In one load: `flushes` is raised before `dirty` is cleared, and lowered after it is set again. */
-    typedef uint32_t __attribute__((may_alias)) together;
-    return __atomic_load_n((together *)&region->state, __ATOMIC_SEQ_CST) >> 8 == 0;
 }
 
 void region_begin_flush(struct region *region)
