@@ -73,7 +73,6 @@ GUARD = """
     void region_keep(struct region *region);
     int64_t region_refresh(struct region *region);
     void region_fail(struct region *region, int64_t offset);
-    bool region_is_clean(struct region *region);
     void region_begin_flush(struct region *region);
     void region_end_flush(struct region *region, bool failed);
     void region_add_view(struct region *region);
@@ -145,6 +144,7 @@ quickbuilder = FFI()
 quickbuilder.include(ffibuilder)
 quickbuilder.cdef(
     BULK
+    + "bool region_is_clean(struct region *region);\n"
     + in_c("{type} load_{name}(struct region *region, int64_t offset);")
     + in_c("int store_{name}(struct region *region, int64_t offset, {type} value);")
     + in_c("{type} load_word_{name}(struct word *word);", WORDS)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex
 from ._arguments import as_index, as_size
 from ._errors import MappingFaultError, OutOfBoundsError, UnmappedMemoryError, os_error
 from ._flags import Advice, Prot, Sync
-from ._native import ffi, lib
+from ._native import ffi, lib, quick
 from ._region import PAGE, Region
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Mapping:
         """Whether something was written since the last complete flush."""
         region = self._region
         region.check_mapped()
-        return not lib.region_is_clean(region.c)
+        return not quick.region_is_clean(region.c)
 
     @property
     def accessible(self) -> int:
@@ -195,7 +195,7 @@ class Mapping:
         region = self._region
         flags = as_index(flags)
         start, size = region.pages(offset, length)
-        if lib.region_is_clean(region.c):
+        if quick.region_is_clean(region.c):
             return
         complete = bool(flags & Sync.SYNC) and size == region.pages(0, None)[1]
         peak, lost_by = region.c.peak, region.lost_by

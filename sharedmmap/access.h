@@ -32,6 +32,14 @@ static inline bool has_written(struct region *region)
     return is_live(region);
 }
 
+/* Whether nothing is owed: nothing was written since the last complete flush, and that has ended well. Asked in one
+ * load: `flushes` is raised before `dirty` is cleared, and lowered after it is set again. */
+static inline bool region_is_clean(struct region *region)
+{
+    typedef uint32_t __attribute__((may_alias)) together;
+    return __atomic_load_n((together *)&region->state, __ATOMIC_SEQ_CST) >> 8 == 0;
+}
+
 /* `n` is not negative, so nothing overflows. */
 static inline bool holds(struct region *region, int64_t offset, int64_t n)
 {

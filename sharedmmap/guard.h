@@ -72,9 +72,6 @@ int64_t region_refresh(struct region *region);
 /* Ends the region as a fault at `offset` would. */
 void region_fail(struct region *region, int64_t offset);
 
-/* Whether nothing is owed: nothing was written since the last complete flush, and that has ended well. */
-bool region_is_clean(struct region *region);
-
 /* Around msync(2) of the whole mapping. What is written from the beginning on stays owed; so does all, if the flush
  * failed. Until the end the region is not clean, so that no other flush is content with one that may fail yet. */
 void region_begin_flush(struct region *region);

@@ -59,7 +59,7 @@ MUTANTS = [
     Mutant("guard.c", "    keep_spare(); /* what", "    /* what", "resources"),
     Mutant("guard.c", "system.f_type == HUGETLBFS_MAGIC", "false", "real_faults"),
     # ---- flushing ----
-    Mutant("guard.c", "__ATOMIC_SEQ_CST) >> 8 == 0;", "__ATOMIC_SEQ_CST) << 16 >> 24 == 0;", "faults"),
+    Mutant("access.h", "__ATOMIC_SEQ_CST) >> 8 == 0;", "__ATOMIC_SEQ_CST) << 16 >> 24 == 0;", "faults"),
     Mutant("guard.c", "if (atomic_load(&region->views) != 0)", "if (false)", "view"),
     Mutant("guard.c", "    if (failed)\n", "    if (false)\n", "faults injection"),
     # ---- what goes on to others ----
