@@ -58,6 +58,7 @@ GUARD = """
         char *base;
         int64_t limit, peak;
         uint8_t state, dirty;
+        uint16_t flushes;
         bool writable;
         ...;
     };
@@ -72,9 +73,13 @@ GUARD = """
     void region_close(struct region *region);
     void region_keep(struct region *region);
     int64_t region_refresh(struct region *region);
-    void region_fail(struct region *region, int64_t offset);
-    void region_begin_flush(struct region *region);
-    void region_end_flush(struct region *region, bool failed);
+    void region_fail(struct region *region);
+    void region_leave(struct region *region);
+    #define FLUSHED ...
+    #define NOT_WRITTEN ...
+    #define NOT_ASKED ...
+    #define SHORTER ...
+    int region_flush(struct region *region, void *start, size_t size, int flags, bool complete);
     void region_add_view(struct region *region);
     void region_drop_view(struct region *region);
     int64_t region_fault(struct region *region);

@@ -194,8 +194,10 @@ class AtomicUint32(_AtomicWord, scalar="uint32"):
                 self.load()  # the page may have gone meanwhile
                 return True
             reason = ffi.errno
-            self.load()  # which tells more about a page that has gone
-            if reason not in (errno.EAGAIN, errno.ETIMEDOUT, errno.EINTR):
+            if reason == errno.EFAULT:  # the page has gone, as load() tells, or is none that can be waited for
+                self.load()
+                time.sleep(min(0.001, left))
+            elif reason not in (errno.EAGAIN, errno.ETIMEDOUT, errno.EINTR):
                 raise OSError(reason, f"futex: {os.strerror(reason)}")
         return True
 

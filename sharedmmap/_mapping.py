@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from contextlib import suppress
@@ -108,20 +109,24 @@ class Mapping:
         region = self._region
         region.check_mapped()
         if region.state[0] == lib.LIVE:
+            peak = region.c.peak
             with suppress(MappingFaultError):  # one that happens just now
-                if region.refresh() >= region.c.peak:
+                if region.refresh() >= peak:
                     return
-        with region.descriptor("restore") as fd:
-            fresh = Region(fd, region.offset, region.length, region.prot, True)
-        fresh.c.dirty = region.is_writable
-        if region.state[0] == lib.LIVE:  # what is writing to it now may write to what was cut off
-            lib.region_fail(region.c, region.c.limit)
-        # Where several restore the same region the first one's is taken by all, in one step: a region that
-        # was in use for a moment and then replaced would take its dirty flag along.
-        newest: Region | None = region.successor.setdefault("region", fresh)
-        while newest is not None:  # another thread may have gone further meanwhile
-            self._region = newest
-            newest = newest.successor.get("region")
+        try:
+            with region.descriptor("restore") as fd:
+                fresh = Region(fd, region.offset, region.length, region.prot, True)
+            fresh.c.dirty = region.is_writable
+            region.fail()
+            # Where several restore the same region the first one's is taken by all, in one step: a region that
+            # was in use for a moment and then replaced would take its dirty flag along.
+            region.successor.setdefault("region", fresh)
+            lib.region_leave(region.c)
+        except io.UnsupportedOperation:
+            if not region.successor:
+                raise
+        while (latest := region.latest()) is not self._region:  # which others may have restored meanwhile
+            self._region = latest
         if region.state[0] == lib.UNMAPPED:  # meanwhile, and perhaps before there was a fresh one to see
             self._end()
             raise UnmappedMemoryError
@@ -198,32 +203,21 @@ class Mapping:
         if quick.region_is_clean(region.c):
             return
         complete = bool(flags & Sync.SYNC) and size == region.pages(0, None)[1]
-        peak, lost_by = region.c.peak, region.lost_by
         if complete:
             region.writable = None
-            lib.region_begin_flush(region.c)
-        try:
-            if size and lib.msync(start, size, flags):
-                reason = ffi.errno
-                if reason not in (errno.EBUSY, errno.EINVAL, errno.ENOMEM):  # those are about this call
-                    region.lost_by = [reason]
-                raise os_error(reason, "msync")
-            if region.lost_by is not lost_by:  # the kernel tells it once: here another thread was told
-                raise os_error(region.lost_by[0], "msync")
-            limit = region.refresh()
-            if limit < peak:
-                raise MappingFaultError(
-                    errno.ENXIO,
-                    f"the file backs {limit} of the {peak} bytes that could be written before; "
-                    "what was written to the rest is lost (restore() accepts that)",
-                    limit,
-                )
-        except BaseException:
-            if complete:
-                lib.region_end_flush(region.c, True)
-            raise
-        if complete:
-            lib.region_end_flush(region.c, False)
+        outcome = lib.region_flush(region.c, start, size, flags, complete)
+        reason = ffi.errno
+        limit = region.note_limit()
+        region.check()
+        if outcome in (lib.NOT_WRITTEN, lib.NOT_ASKED):
+            raise os_error(reason, "msync" if outcome == lib.NOT_WRITTEN else "fstat")
+        if outcome == lib.SHORTER:
+            raise MappingFaultError(
+                errno.ENXIO,
+                f"the file backs {limit} of the {region.c.peak} bytes that could be written before; "
+                "what was written to the rest is lost (restore() accepts that)",
+                limit,
+            )
 
     def advise(self, advice: int, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> None:
         """Tells the kernel how the range will be used; see madvise(2).

@@ -154,7 +154,6 @@ class Region:
         "dirty",
         "is_writable",
         "length",
-        "lost_by",
         "marks",
         "offset",
         "prot",
@@ -173,7 +172,6 @@ class Region:
         self.prot = prot
         self.is_writable = bool(prot & lib.PROT_WRITE)
         self.cause: tuple[int, str, int] | None = None
-        self.lost_by = [0]  # the errno of the last msync(2) that lost data; another list each time
         if PYPY:
             _collect_dropped()
         self.successor: dict[str, Region] = {}
@@ -184,7 +182,7 @@ class Region:
         self.marks = ffi.cast(_PAIR, self.state)
         # Sound: [base, base + length) is mapped. Never handed out; sliced within the limit only.
         self.buffer = ffi.buffer(self.c.base, length) if length else ffi.buffer(self.state, 0)
-        self._note_limit()
+        self.note_limit()
 
     def _map(self, fd: int, trackfd: bool) -> Any:
         lead = self.offset % PAGE
@@ -206,19 +204,20 @@ class Region:
 
     # ---- the limit and the state ----
 
-    def _note_limit(self) -> None:
-        """Makes what the common calls use without asking: buffers that end at the limit.
+    def note_limit(self) -> int:
+        """Makes what the common calls use without asking: buffers that end at the limit. Returns that.
 
         ``whole`` is the one of them that slices as the ``File`` itself does: where all of it is accessible.
         ``writable`` is the same where it may be written to and the region is dirty already, so that a signal
         handler that raises between a copy and its mark makes nothing undone.
         """
-        limit = self.c.limit
+        limit: int = self.c.limit
         everything = limit == self.length
         self.readable = self.buffer if everything else ffi.buffer(self.c.base, limit)
         self.window = memoryview(self.readable)
         self.writable: Any = None
         self.whole = self.buffer if everything else None
+        return limit
 
     def refresh(self) -> int:
         """Asks how many bytes the file backs now; the limit from here on."""
@@ -227,7 +226,7 @@ class Region:
             failed = os_error(ffi.errno, "fstat")
             self.check()
             raise failed
-        self._note_limit()
+        self.note_limit()
         self.check()
         return limit
 
@@ -237,9 +236,12 @@ class Region:
         if state != lib.LIVE:
             self.whole = self.writable = None  # no more writes to the zero pages
             self.check_mapped()
-            if self.cause is None:
-                self.cause = self._find_cause()
-            raise MappingFaultError(*self.cause)
+            raise MappingFaultError(*self._known_cause())
+
+    def _known_cause(self) -> tuple[int, str, int]:
+        found = self.cause or self._find_cause()
+        self.cause = self.cause or found  # fail() found it, where there is no descriptor any more to be asked
+        return self.cause
 
     def _find_cause(self) -> tuple[int, str, int]:
         where = lib.region_fault(self.c)
@@ -260,6 +262,22 @@ class Region:
         if space.f_bavail * space.f_frsize < PAGE:
             return errno.ENOSPC, f"{at}: {os.strerror(errno.ENOSPC)}", where
         return errno.EIO, f"{at}: {os.strerror(errno.EIO)}, or the file was shorter for a moment", where
+
+    def fail(self) -> None:
+        """Ends it, for another to take its place: what is writing to it now may be writing to what was cut off."""
+        if self.state[0] == lib.LIVE:
+            limit: int = self.c.limit
+            self.cause = errno.ENXIO, f"the file was restored when it backed {limit} bytes of the mapping", limit
+        else:
+            self._known_cause()
+        lib.region_fail(self.c)
+
+    def latest(self) -> Region:
+        """The last of those that ``File.restore`` has put in each other's place, from this one on."""
+        latest = self
+        while (later := latest.successor.get("region")) is not None:
+            latest = later
+        return latest
 
     def check_mapped(self) -> None:
         if self.state[0] == lib.UNMAPPED:

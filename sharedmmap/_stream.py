@@ -100,17 +100,17 @@ class Stream(io.RawIOBase):
         """Writes as much of ``data`` as fits; returns the bytes written. ``OSError`` if none does."""
         region = self._open_region()
         region.require_writable()
-        view = memoryview(data)
-        if not view.nbytes:
-            return 0
-        fitting = view.cast("B")[: max(0, self._end() - self._position)]
-        if not fitting:
-            raise OSError(
-                errno.ENOSPC,
-                f"{os.strerror(errno.ENOSPC)}: the stream ends at {self._end()}, "
-                f"position {self._position} is past that",
-            )
-        with readable_bytes(fitting) as memory:
-            count = region.write_from(memory, self._start + self._position)
+        with memoryview(data) as view:
+            if not view.nbytes:
+                return 0
+            with view.cast("B") as row, row[: max(0, self._end() - self._position)] as fitting:
+                if not fitting:
+                    raise OSError(
+                        errno.ENOSPC,
+                        f"{os.strerror(errno.ENOSPC)}: the stream ends at {self._end()}, "
+                        f"position {self._position} is past that",
+                    )
+                with readable_bytes(fitting) as memory:
+                    count = region.write_from(memory, self._start + self._position)
         self._position += count
         return count

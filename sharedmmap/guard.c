@@ -45,16 +45,13 @@ struct chunk {
 
 static _Atomic(struct chunk *) chunks;
 static struct region *free_slots;
-static struct region *refused_slots; /* closed, but munmap(2) was refused */
+static struct region *refused_slots; /* closed, but what they take was not to be given back yet */
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER; /* for the lists, chunks and the handler */
 static uintptr_t page_size;
 
 static void enter(void) { pthread_mutex_lock(&registry); }
 static void leave(void) { pthread_mutex_unlock(&registry); }
 
-/* A child must not inherit the registry locked and half changed. So from the beginning: a fork that comes while this
- * is being arranged does not heed it yet. */
-__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(enter, leave, leave); }
 
 static bool grow_registry(void)
 {
@@ -62,6 +59,7 @@ static bool grow_registry(void)
     if (chunk == NULL)
         return false;
     for (int i = 0; i < SLOTS; i++) {
+        pthread_mutex_init(&chunk->slots[i].flushing, NULL);
         chunk->slots[i].next_free = free_slots;
         free_slots = &chunk->slots[i];
     }
@@ -69,6 +67,25 @@ static bool grow_registry(void)
     atomic_store(&chunks, chunk);
     return true;
 }
+
+/* Of the flushes of other threads none goes on in a child; what became of them it cannot know. */
+static void leave_in_child(void)
+{
+    for (struct chunk *chunk = atomic_load(&chunks); chunk != NULL; chunk = atomic_load(&chunk->next)) {
+        for (int i = 0; i < SLOTS; i++) {
+            struct region *region = &chunk->slots[i];
+            if (atomic_exchange(&region->flushes, 0) == 0)
+                continue;
+            atomic_store(&region->dirty, 1);
+            pthread_mutex_init(&region->flushing, NULL);
+        }
+    }
+    leave();
+}
+
+/* A child must not inherit the registry locked and half changed. So from the beginning: a fork that comes while this
+ * is being arranged does not heed it yet. */
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(enter, leave, leave_in_child); }
 
 /* Runs in the handler. */
 static struct region *find_region(uintptr_t address)
@@ -214,6 +231,12 @@ void region_release(struct region *region)
         close(region->fd);
 }
 
+void region_leave(struct region *region)
+{
+    if (region->fd >= 0 && !atomic_exchange(&region->left, true))
+        region_release(region);
+}
+
 int region_acquire(struct region *region)
 {
     struct stat now;
@@ -236,6 +259,7 @@ static bool keep_descriptor(struct region *region, int fd, bool track, const str
     region->fd = track ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1; /* never one of the three standard streams */
     if (track && region->fd < 0)
         return false;
+    atomic_store(&region->left, false);
     atomic_store(&region->users, track);
     atomic_fetch_add(&descriptors, track);
     return true;
@@ -249,13 +273,24 @@ static void put_slot(struct region *region, struct region **list)
     *list = region;
 }
 
+/* Gives the addresses back, or where they are to be kept what is under them. Out of the registry first, since from
+ * munmap() on they may be another mapping's; what is kept goes last, when no access can fault there any more. */
+static bool give_back(struct region *region)
+{
+    if (region->kept && !lay_zero_pages(region->start, region->size))
+        return false;
+    if (atomic_load(&region->generation) % 2 == 1)
+        atomic_fetch_add(&region->generation, 1);
+    return region->kept || region->size == 0 || munmap((void *)region->start, region->size) == 0;
+}
+
 /* The kernel has made one mapping of adjacent tombstones. At vm.max_map_count it does not take one out of their
  * middle, but it may later. Called with the registry entered. */
-static void unmap_refused(void)
+static void give_back_refused(void)
 {
     for (struct region **at = &refused_slots; *at != NULL;) {
         struct region *region = *at;
-        if (munmap((void *)region->start, region->size) != 0) {
+        if (!give_back(region)) {
             at = &region->next_free;
             continue;
         }
@@ -268,7 +303,7 @@ static struct region *take_slot(void)
 {
     struct region *region = NULL;
     enter();
-    unmap_refused();
+    give_back_refused();
     if (prepare() && (free_slots != NULL || grow_registry())) {
         region = free_slots;
         free_slots = region->next_free;
@@ -334,6 +369,7 @@ struct region *region_open(void *start, size_t lead, int64_t length, int fd, int
     atomic_store(&region->state, LIVE);
     atomic_store(&region->dirty, 0);
     atomic_store(&region->flushes, 0);
+    atomic_store(&region->losses, 0);
     atomic_store(&region->peak, 0);
     atomic_store(&region->views, 0);
     atomic_store(&region->fault, 0);
@@ -353,22 +389,22 @@ int region_unmap(struct region *region)
      * a late access is as safe there, and raises all the same. */
     if (region->size != 0)
         lay_zero_pages(region->start, region->size);
-    if (region->fd >= 0)
-        region_release(region);
+    region_leave(region);
     return 0;
+}
+
+void region_fail(struct region *region)
+{
+    /* Where that is refused the file stays under the range, as after region_unmap(). */
+    if (atomic_load(&region->state) == LIVE)
+        cut_off(region, (uintptr_t)region->base);
 }
 
 void region_close(struct region *region)
 {
-    const uintptr_t start = region->start;
-    const size_t size = region->size;
-    if (atomic_exchange(&region->state, UNMAPPED) != UNMAPPED && region->fd >= 0)
-        region_release(region);
-    if (region->kept && !lay_zero_pages(start, size))
-        return; /* the file stays there, and the region in the registry with it */
-    /* Out of the registry first: from munmap() on the addresses may be another mapping's. */
-    atomic_fetch_add(&region->generation, 1);
-    const bool done = size == 0 || region->kept || munmap((void *)start, size) == 0;
+    atomic_store(&region->state, UNMAPPED);
+    region_leave(region);
+    const bool done = give_back(region);
     enter();
     put_slot(region, done ? &free_slots : &refused_slots);
     keep_spare(); /* what was given back may do, at vm.max_map_count */
@@ -391,25 +427,39 @@ int64_t region_refresh(struct region *region)
     return -1;
 }
 
-void region_fail(struct region *region, int64_t offset)
+int region_flush(struct region *region, void *start, size_t size, int flags, bool complete)
 {
-    /* Where that is refused the file stays under the range, as after region_unmap(). */
-    cut_off(region, (uintptr_t)region->base + (uintptr_t)offset);
-}
-
-void region_begin_flush(struct region *region)
-{
+    const uint32_t losses = atomic_load(&region->losses);
+    int outcome = FLUSHED, reason = 0;
     atomic_fetch_add(&region->flushes, 1);
-    atomic_store(&region->dirty, 0);
+    pthread_mutex_lock(&region->flushing);
+    if (complete)
+        atomic_store(&region->dirty, 0);
     if (atomic_load(&region->views) != 0) /* asked last: one may just have been made */
         atomic_store(&region->dirty, 1);
-}
-
-void region_end_flush(struct region *region, bool failed)
-{
-    if (failed)
+    const int64_t peak = atomic_load(&region->peak); /* later than `dirty`: no write it was set for reached further */
+    if (size != 0 && msync(start, size, flags) != 0) {
+        outcome = NOT_WRITTEN;
+        reason = errno;
+        /* Unless it is about the flags, or what is locked: of plain MS_SYNC nothing is. */
+        if (flags == MS_SYNC || (reason != EINVAL && reason != EBUSY)) {
+            region->lost_by = reason;
+            atomic_fetch_add(&region->losses, 1);
+        }
+    } else if (atomic_load(&region->losses) != losses) {
+        outcome = NOT_WRITTEN;
+        reason = region->lost_by;
+    } else {
+        const int64_t limit = region_refresh(region);
+        outcome = limit < 0 ? NOT_ASKED : limit < peak ? SHORTER : FLUSHED;
+        reason = errno;
+    }
+    if (outcome != FLUSHED)
         atomic_store(&region->dirty, 1);
+    pthread_mutex_unlock(&region->flushing);
     atomic_fetch_sub(&region->flushes, 1);
+    errno = reason;
+    return outcome;
 }
 
 void region_add_view(struct region *region)

@@ -5,8 +5,8 @@
  *     FAULTED, lays zero pages over all of it and returns: the access completes, on memory that is ours.
  *  3. region_unmap() marks a region UNMAPPED and lays the same zero pages: the tombstone. The address range
  *     stays ours, so an access already under way in another thread lands on memory nobody else uses.
- *  4. region_close() gives the address range back. Only the collector calls it, when nothing refers to the
- *     region any more.
+ *  4. region_close() gives the address range back, unless it is to be kept. Only the collector calls it, when
+ *     nothing refers to the region any more.
  *
  * Whoever touches a region's memory reads `state` afterwards; anything but LIVE means that what was read is
  * not the file's and what was written did not reach it. In both 2 and 3 the mark comes before the pages,
@@ -15,6 +15,7 @@
 #ifndef SHAREDMMAP_GUARD_H
 #define SHAREDMMAP_GUARD_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,11 +26,11 @@ enum { LIVE, FAULTED, UNMAPPED };
 
 struct region {
     char *base;                   /* byte 0 of the File: `start` plus what lies before it in its page */
-    _Atomic int64_t limit;        /* bytes from base that the file backs, as last seen; 0 unless LIVE */
+    _Atomic int64_t limit;        /* bytes from base that the file backs, as last seen */
     _Atomic int64_t peak;         /* the greatest limit: up to there something may have been written */
     _Atomic uint8_t state;        /* this and the next two are also read together */
     _Atomic uint8_t dirty;        /* something was written since the last complete flush began */
-    _Atomic uint16_t flushes;     /* complete ones under way */
+    _Atomic uint16_t flushes;     /* that are under way, or wait for another */
     _Atomic int views;            /* writable ones, through which something may be written at any time */
     bool writable;
 
@@ -41,9 +42,13 @@ struct region {
     int64_t offset, length;       /* the mapped range of the file, in bytes */
     bool regular, kept;
     int fd;                       /* our own duplicate, or -1 */
+    _Atomic bool left;            /* whether the region itself is no user of it any more */
     _Atomic int users;            /* of fd; it is closed when the last one leaves */
     dev_t device;                 /* what fd is open on: somebody may close it and reuse its number */
     ino_t inode;
+    pthread_mutex_t flushing;     /* for msync(2) and what it said, in one step */
+    _Atomic uint32_t losses;      /* how often msync(2) failed */
+    int lost_by;                  /* the last errno of that; for who holds `flushing` */
     struct region *next_free;
 };
 
@@ -69,13 +74,18 @@ void region_keep(struct region *region);
  * is no descriptor to ask. -1 with errno where asking fails: the limit stays. */
 int64_t region_refresh(struct region *region);
 
-/* Ends the region as a fault at `offset` would. */
-void region_fail(struct region *region, int64_t offset);
+/* For a region that another takes the place of. The first ends it as a fault would, where there was none; the second
+ * closes its descriptor, once nobody uses that. */
+void region_fail(struct region *region);
+void region_leave(struct region *region);
 
-/* Around msync(2) of the whole mapping. What is written from the beginning on stays owed; so does all, if the flush
- * failed. Until the end the region is not clean, so that no other flush is content with one that may fail yet. */
-void region_begin_flush(struct region *region);
-void region_end_flush(struct region *region, bool failed);
+/* msync(2) of `size` bytes from `start`; `complete` if that is all of the region. What is written while it runs stays
+ * owed; so does everything where it fails. The kernel tells a loss once: so flushes take turns, and one that fails
+ * fails for those that waited, too. Until it has ended the region is not clean: none is content with one that may
+ * fail yet. With NOT_WRITTEN and NOT_ASKED comes errno, of msync(2) and fstat(2); SHORTER is a file that does not back
+ * any more what could be written before. */
+enum { FLUSHED, NOT_WRITTEN, NOT_ASKED, SHORTER };
+int region_flush(struct region *region, void *start, size_t size, int flags, bool complete);
 
 void region_add_view(struct region *region);
 void region_drop_view(struct region *region);

@@ -1,7 +1,8 @@
 /* Atomic operations on an aligned word of a region, sequentially consistent, for threads and processes alike.
  *
- * Where the operation did not happen, or went astray, the result is no_value(): the region is not LIVE then, or the
- * word was past the limit. Then `lost` is set, for good: the limit may move back before anybody asks. */
+ * Where the operation did not happen, or went astray, the result is no_value(): the region is not LIVE then, or it is
+ * read-only, or the word was past the limit. Then `lost` is set, for good: the limit may move back before anybody
+ * asks. */
 #ifndef SHAREDMMAP_WORD_H
 #define SHAREDMMAP_WORD_H
 

@@ -271,7 +271,12 @@ def test_a_memoryview_is_collected_with_the_exception_of_the_call_it_was_given_t
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="a signal may come between the body and the end of a with")
 @pytest.mark.parametrize(
     "call",
-    ["m.write_at(memory, 0)", "m.read_at(memory, 0)", "m.write_array_at(memory, 0)", "m[: len(memory)] = memory"],
+    [
+        "m.write_at(memory, 0)",
+        "m.read_at(memory, 0)",
+        "m.write_array_at(memory, 0)",
+        "m[: len(memory)] = memory",
+    ],
 )
 def test_a_call_that_a_signal_handler_ends_keeps_no_buffer(path, call):
     """The exception has the frames; an export that they keep would keep the buffer, or crash the collector."""
@@ -301,6 +306,20 @@ def test_a_call_that_a_signal_handler_ends_keeps_no_buffer(path, call):
     signal.setitimer(signal.ITIMER_REAL, 0)
     """
     assert output(code, path) == ""
+
+
+def test_a_stream_that_raises_keeps_no_buffer(path):
+    code = """
+    stream = sharedmmap.open(path).stream()
+    stream.seek(0, 2)
+    memory = bytearray(8)
+    try:
+        stream.write(memory)
+    except OSError as error:
+        memory.append(1)
+        print(errno.errorcode[error.errno])
+    """
+    assert output(code, path) == "ENOSPC"
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="needs __buffer__")

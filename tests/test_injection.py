@@ -246,7 +246,14 @@ SCENARIOS = {
     "stream": Scenario(ROOMY, "assert len(m.stream().read()) == PAGE", "fstat"),
     "wait": Scenario(MAPPED, "m.atomic_uint32_at(0).wait(0x55555555, 0.001)", "futex"),
     "notify": Scenario(MAPPED, "m.atomic_uint32_at(0).notify()", "futex"),
-    "restore": Scenario(f"{MAPPED}; kept = m.view(readonly=True); fault(m)", "m.restore()", MAPPING),
+    "restore": Scenario(f"{MAPPED}; kept = m.view(readonly=True); fault(m)", "m.restore()", MAPPING, "close"),
+    "restore of a shorter file": Scenario(
+        f"{MAPPED}; kept = m.stream(); os.truncate(path, 5)",
+        "m.restore()",
+        MAPPING,
+        "close membarrier",
+        after="write_file()",
+    ),
     "restore without need": Scenario(MAPPED, "m.restore()", "fstat"),
     "unmap": Scenario(
         WRITTEN,
@@ -432,3 +439,109 @@ def test_a_fault_whose_cause_cannot_be_asked_says_so(path, call):
     lines = output(code, path).splitlines()
     assert len(lines) == 2
     assert all(line.startswith("EIO") and f"{os.strerror(errno.ESTALE)}, so" in line for line in lines)
+
+
+# ---- flushes at once ----
+
+FLUSHES = """
+write_file()
+m = sharedmmap.open(path)
+m[0] = 7
+ENDS = []
+
+def flush(*args):
+    try:
+        m.flush(*args)
+    except OSError as error:
+        ENDS.append(errno.errorcode[error.errno])
+    else:
+        ENDS.append("done")
+
+def held_at_msync(*args):
+    # A thread that flushes, and has got as far as that.
+    injector.hold(b"msync")
+    thread = threading.Thread(target=flush, args=args)
+    thread.start()
+    while not injector.is_held(b"msync"):
+        pass
+    return thread
+
+def beside(first, *args):
+    # Flushes beside the first, which goes on when the other waits for it.
+    second = threading.Thread(target=flush, args=args)
+    second.start()
+    while m._region.c.flushes < 2 and not ENDS:
+        pass
+    injector.release(b"msync")
+    first.join()
+    second.join()
+    return ENDS
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "write"),
+    [
+        ("", "m.write_uint64_at(7, 0)"),
+        ("", "m[5:9] = b'word'"),
+        ("", "view = m.view()"),
+        ("views = [m.view()]", "views.pop()[0] = 1"),
+    ],
+)
+def test_what_is_written_during_a_flush_stays_owed(path, injector, before, write):
+    code = f"""
+    {before}
+    first = held_at_msync()
+    {write}
+    injector.release(b"msync")
+    first.join()
+    print(ENDS, m.dirty)
+    """
+    assert output(code, path, injector, setup=HARNESS + FLUSHES) == "['done'] True"
+
+
+def test_a_flush_is_not_content_with_another_that_is_under_way(path, injector):
+    """The other has synchronized nothing yet, and may fail."""
+    code = """
+    inject("msync")
+    first = held_at_msync()
+    assert m.dirty
+    print(beside(first), made("msync"), m.dirty)
+    """
+    assert output(code, path, injector, setup=HARNESS + FLUSHES) == "['done', 'done'] 2 False"
+
+
+@pytest.mark.parametrize("first", ["", "Sync.SYNC, 0, PAGE"])
+@pytest.mark.parametrize("second", ["", "Sync.SYNC, 0, PAGE"])
+def test_a_flush_raises_what_the_kernel_told_another_that_it_waited_for(path, injector, first, second):
+    """It tells of a loss once, and takes the pages for clean."""
+    code = f"""
+    inject("msync", 1, 1)
+    print(beside(held_at_msync({first}), *({second}{"," * bool(second)})), m.dirty)
+    m.flush()
+    print(m.dirty)
+    """
+    assert output(code, path, injector, setup=HARNESS + FLUSHES) == "['EIO', 'EIO'] True\nFalse"
+
+
+def test_a_flush_does_not_raise_for_the_flags_of_another(path, injector):
+    code = "print(beside(held_at_msync(Sync.SYNC | Sync.ASYNC)), m.dirty)"
+    assert output(code, path, injector, setup=HARNESS + FLUSHES) == "['EINVAL', 'done'] False"
+
+
+def test_a_child_does_not_wait_for_a_flush_of_its_parent(path, injector):
+    """Nor does it take it for done."""
+    code = """
+    first = held_at_msync()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        assert m.dirty
+        m.flush()
+        os._exit(m.dirty)
+    print(os.waitpid(pid, 0)[1])
+    injector.release(b"msync")
+    first.join()
+    print(ENDS, m.dirty)
+    """
+    assert output(code, path, injector, setup=HARNESS + FLUSHES).split("\n") == ["0", "['done'] False"]

@@ -6,6 +6,7 @@ What was reported as written is in the file afterwards, and nothing but exceptio
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import mmap
 import os
 import shutil
@@ -487,17 +488,17 @@ HUGE = 2 << 20
 def huge_pages():
     """Four of them, for as long as the test runs."""
     knob = Path("/proc/sys/vm/nr_hugepages")
-    try:
-        before = knob.read_text()
-        knob.write_text(str(int(before) + 4))
-    except OSError as error:
-        pytest.skip(f"there is no way to huge pages: {error}")
-    try:
+    with contextlib.ExitStack() as undo:
+        try:
+            fcntl.flock(undo.enter_context(knob.open()), fcntl.LOCK_EX)  # it is one for all of the machine
+            before = knob.read_text()
+            knob.write_text(str(int(before) + 4))
+        except OSError as error:
+            pytest.skip(f"there is no way to huge pages: {error}")
+        undo.callback(knob.write_text, before)
         if int(knob.read_text()) < int(before) + 4 or not hasattr(os, "memfd_create"):
             pytest.skip("no huge pages to be had")
         yield
-    finally:
-        knob.write_text(before)
 
 
 @pytest.mark.parametrize("length", [1, PAGE + 1, HUGE, HUGE + 1])

@@ -176,23 +176,6 @@ def test_a_readonly_view_leaves_the_mapping_clean(m):
     assert bytes(view[:5]) == b"hello"
 
 
-@pytest.mark.skipif(PYPY, reason="PyPy does not report calls into C")
-def test_what_a_view_writes_while_a_flush_is_under_way_stays_owed(m):
-    views = [m.view()]
-
-    def at_msync(frame, event, arg):
-        if event == "c_return" and getattr(arg, "__name__", "") == "msync":
-            views.pop()[0] = 1
-
-    sys.setprofile(at_msync)
-    try:
-        m.flush()
-    finally:
-        sys.setprofile(None)
-    assert not views
-    assert m.dirty
-
-
 @pytest.mark.parametrize("flags", [Sync.ASYNC, Sync.SYNC])
 def test_a_flush_carries_what_a_view_wrote(m, path, flags):
     m.view()[:5] = b"HELLO"

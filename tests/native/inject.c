@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,7 +25,9 @@ struct call {
     _Atomic long made;          /* since it was armed */
     _Atomic long first, last;   /* those that fail */
     _Atomic int error;
+    _Atomic int held;           /* ARMED: the next one waits; WAITS: it does, until this is 0 again */
 };
+enum { ARMED = 1, WAITS };
 
 #define INDEX(NAME, FAILURE) CALL_##NAME,
 #define ENTRY(NAME, FAILURE) {.name = #NAME, .failure = FAILURE},
@@ -35,6 +38,10 @@ static struct call calls[CALLS] = {FUNCTIONS(ENTRY) BY_NUMBER(ENTRY)};
 static long make(struct call *call, function *real, long a, long b, long c, long d, long e, long f, long g)
 {
     const long number = atomic_fetch_add(&call->made, 1) + 1;
+    int armed = ARMED;
+    if (atomic_compare_exchange_strong(&call->held, &armed, WAITS))
+        while (atomic_load(&call->held) == WAITS)
+            sched_yield();
     const int fails = number >= atomic_load(&call->first) && number <= atomic_load(&call->last);
     if (!fails || call == &calls[CALL_close]) { /* a close(2) that fails has closed all the same */
         const long result = real(a, b, c, d, e, f, g);
@@ -136,5 +143,9 @@ void inject(const char *name, long first, long last, int error)
     atomic_store(&call->error, error);
     atomic_store(&call->made, 0);
 }
+
+void hold(const char *name) { atomic_store(&by_name(name)->held, ARMED); }
+int is_held(const char *name) { return atomic_load(&by_name(name)->held) == WAITS; }
+void release(const char *name) { atomic_store(&by_name(name)->held, 0); }
 
 long calls_made(const char *name) { return atomic_load(&by_name(name)->made); }
