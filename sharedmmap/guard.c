@@ -52,7 +52,6 @@ static uintptr_t page_size;
 static void enter(void) { pthread_mutex_lock(&registry); }
 static void leave(void) { pthread_mutex_unlock(&registry); }
 
-
 static bool grow_registry(void)
 {
     struct chunk *chunk = calloc(1, sizeof *chunk);
