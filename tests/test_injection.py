@@ -532,6 +532,9 @@ def test_a_flush_does_not_raise_for_the_flags_of_another(path, injector):
 def test_a_child_does_not_wait_for_a_flush_of_its_parent(path, injector):
     """Nor does it take it for done."""
     code = """
+    import warnings
+
+    warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside a thread
     first = held_at_msync()
     pid = os.fork()
     if pid == 0:
