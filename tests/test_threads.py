@@ -195,6 +195,27 @@ def test_a_restore_that_others_have_overtaken_twice_does_not_undo_theirs(path):
     assert output(code, path, setup=SETUP).split() == ["7", "unmapped"]
 
 
+def test_closing_while_a_late_restore_has_stepped_back_unmaps_what_came_after(path):
+    code = """
+    m = sharedmmap.open(path, "w+", length=PAGE)
+    before = m._region
+    os.truncate(path, 0)
+    try:
+        m[0]
+    except MappingFaultError:
+        os.truncate(path, PAGE)
+    m.restore()
+    word = m.atomic_uint64_at(0)
+    m._region = before  # for a moment, before it looks again
+    m.close()
+    try:
+        word.store(8)
+    except UnmappedMemoryError:
+        print("unmapped")
+    """
+    assert output(code, path, setup=SETUP) == "unmapped"
+
+
 def test_threads_that_restore_at_once_share_one_mapping(path):
     """One restores in the middle of the other's restore, and goes on with what it got."""
     code = """
