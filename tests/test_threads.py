@@ -11,6 +11,13 @@ SETUP = """
 sys.setswitchinterval(1e-6)
 BLOCK = (1 << 20) + 8  # so many release the GIL, and go in two pieces
 
+def lose_page():
+    os.truncate(path, 0)
+    try:
+        m[0]
+    except MappingFaultError:
+        os.truncate(path, PAGE)
+
 def end_the_process(failure):
     sys.__excepthook__(*failure[:3])
     sys.stderr.flush()
@@ -165,23 +172,16 @@ def test_unmapping_during_a_restore_leaves_nothing_mapped(path, how):
 
 def test_a_restore_that_others_have_overtaken_twice_does_not_undo_theirs(path):
     code = """
-    def lose():
-        os.truncate(path, 0)
-        try:
-            m[0]
-        except MappingFaultError:
-            os.truncate(path, PAGE)
-
     def meanwhile(event, _):
         if event == "sharedmmap.File" and not words:
             words.append(None)
             m.restore()
-            lose()
+            lose_page()
             m.restore()
             words.append(m.atomic_uint64_at(0))
 
     m, words = sharedmmap.open(path, "w+", length=PAGE), []
-    lose()
+    lose_page()
     sys.addaudithook(meanwhile)
     m.restore()
     words[1].store(7)
@@ -199,11 +199,7 @@ def test_closing_while_a_late_restore_has_stepped_back_unmaps_what_came_after(pa
     code = """
     m = sharedmmap.open(path, "w+", length=PAGE)
     before = m._region
-    os.truncate(path, 0)
-    try:
-        m[0]
-    except MappingFaultError:
-        os.truncate(path, PAGE)
+    lose_page()
     m.restore()
     word = m.atomic_uint64_at(0)
     m._region = before  # for a moment, before it looks again
@@ -220,11 +216,7 @@ def test_threads_that_restore_at_once_share_one_mapping(path):
     """One restores in the middle of the other's restore, and goes on with what it got."""
     code = """
     m = sharedmmap.open(path, "w+", length=PAGE)
-    os.truncate(path, 0)
-    try:
-        m[0]
-    except MappingFaultError:
-        os.truncate(path, PAGE)
+    lose_page()
     words = []
 
     def restore_and_use():

@@ -158,7 +158,7 @@ def copies(peers: Peers) -> Iterator[Operation]:
         where = offsets(
             SPAN - size if small else SIZE - size, 1, 1000 if small else max(2, min(200, (64 * MIB) // size))
         )
-        repeat = REPEAT if small else 8 if size <= MIB else 1  # so that PyPy has compiled most of it
+        repeat = REPEAT if small else 8 if size <= MIB else 1  # so that a round is long enough to be timed
         dest, source = bytearray(size), bytes(size)
         extra = {"n": size, "dest": dest, "into": memoryview(dest), "source": source}
         yield peers.each(
