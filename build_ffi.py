@@ -3,9 +3,9 @@
 Run by hand (``python build_ffi.py``, with cffi and setuptools installed) it builds both in place. The package
 build runs it through the hatchling hook at the end.
 
-``sharedmmap._ffi`` holds the system calls, the guard, and everything that may take long: its calls release the
-GIL, as cffi's do. ``sharedmmap._quick`` holds calls of a few nanoseconds, which keep it: to give it up beside a
-busy thread is to wait a whole switch interval for getting it back.
+``sharedmmap._ffi`` holds the system calls, the regions, and everything that may take long: its calls release the
+GIL, as cffi's do. ``sharedmmap._quick`` holds calls of a few nanoseconds, which keep it: a thread that releases it
+beside a busy one waits a whole switch interval to get it back.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from pathlib import Path
 from runpy import run_path
 from typing import Any
 
+import cffi
 from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT / "sharedmmap"
+CSRC = PACKAGE / "csrc"
 BUILD = ROOT / "build"
 SCALARS: tuple[str, ...] = run_path(str(PACKAGE / "_scalar_names.py"))["SCALARS"]
 
@@ -53,64 +55,87 @@ SYSTEM_CALLS = """
     #define MS_INVALIDATE ...
 """
 
-GUARD = """
+REGION = """
     struct region {
         char *base;
         int64_t limit, peak;
         uint8_t state, dirty;
         uint16_t flushes;
         bool writable;
+        int64_t offset, length;
+        int fd;
         ...;
     };
     #define LIVE ...
+    #define LIVE_FENCED ...
     #define FAULTED ...
     #define UNMAPPED ...
+    #define PIECE ...
+    #define NOT_ACCESSIBLE ...
     #define NOT_FOUND ...
-    #define ASTRAY ...
-    struct region *region_open(void *start, size_t lead, int64_t length, int fd, int64_t offset,
-                               bool writable, bool track);
+    #define SEARCH_FAILED ...
+    #define TOO_LARGE ...
+    void *region_new(size_t size);
+    const char *region_map(struct region *region, int fd, int64_t offset, int64_t length, bool writable, bool track);
+    const char *region_map_again(struct region *region, struct region *old);
     int region_unmap(struct region *region);
-    void region_close(struct region *region);
+    void region_end(struct region *region);
+    void descriptor_detach(struct region *region);
+    void region_close(void *region);
     void region_keep(struct region *region);
+    int64_t region_fault(struct region *region);
     int64_t region_refresh(struct region *region);
-    void region_fail(struct region *region);
-    void region_leave(struct region *region);
+    struct explanation {
+        int64_t size, free;
+    };
+    int region_explain(struct region *region, struct explanation *explanation);
+    const char *region_reserve(struct region *region, int64_t length);
+    int region_lock(struct region *region, void *start, size_t size, bool on_fault);
     #define FLUSHED ...
     #define NOT_WRITTEN ...
     #define NOT_ASKED ...
     #define SHORTER ...
     int region_flush(struct region *region, void *start, size_t size, int flags, bool complete);
-    void region_add_view(struct region *region);
-    void region_drop_view(struct region *region);
-    int64_t region_fault(struct region *region);
-    int region_acquire(struct region *region);
-    void region_release(struct region *region);
+    struct view {
+        char first, rest[];
+    };
+    void *view_open(struct region *region, int64_t offset, bool writable, size_t size);
+    void view_close(struct region *region, bool writable, void *first);
     int open_descriptors(void);
-    int allocate(int fd, int64_t offset, int64_t length);
-    int lock_on_fault(void *start, size_t size);
+    int extend(int fd, int64_t end);
 """
 
-BULK = """
+COPIES = """
     int region_read(struct region *region, int64_t offset, void *dest, int64_t n);
     int region_write(struct region *region, int64_t offset, const void *src, int64_t n);
     int64_t region_find(struct region *region, int64_t start, int64_t end, const void *sub, int64_t n);
     int64_t region_rfind(struct region *region, int64_t start, int64_t end, const void *sub, int64_t n);
     int region_fill(struct region *region, int64_t offset, int byte, int64_t n);
     int region_move(struct region *region, int64_t dest, int64_t src, int64_t n);
+    int region_scatter(struct region *region, int64_t offset, int64_t step, const char *src, int64_t n);
+"""
+
+# On CPython alone, where uintptr_t stands for a Python object: csrc/object.h.
+OBJECTS = """
+    uintptr_t refused_exception(void);
+    uintptr_t region_bytes(struct region *region, int64_t offset, int64_t size);
+    uintptr_t region_get_item(struct region *region, uintptr_t key);
+    int region_set_item(struct region *region, uintptr_t key, uintptr_t value);
+    int64_t region_read_at(struct region *region, uintptr_t dest, int64_t offset);
+    int64_t region_write_at(struct region *region, uintptr_t src, int64_t offset);
 """
 
 WORD = """
     struct word {
         struct region *region;
         int64_t offset;
-        uint8_t lost;
     };
     int word_wait(struct word *word, uint32_t expected, int64_t nanoseconds);
     int word_notify(struct word *word, int count);
 """
 
 WORDS = ("uint32", "uint64")
-WORD_OPERATIONS = ("exchange", "fetch_add", "fetch_sub", "fetch_and", "fetch_or", "fetch_xor")
+FETCH_OPERATIONS = ("exchange", "fetch_add", "fetch_sub", "fetch_and", "fetch_or", "fetch_xor")
 
 
 def c_type(scalar: str) -> str:
@@ -124,53 +149,88 @@ def in_c(template: str, scalars: tuple[str, ...] = SCALARS) -> str:
     )
 
 
-# Without the limited API where the interpreter has none: free-threaded CPython.
+CPYTHON = sys.implementation.name == "cpython"
+
+# Debug and free-threaded builds of CPython have no limited API.
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+LIMITED_API = not FREE_THREADED and not sysconfig.get_config_var("Py_DEBUG")
 OPTIONS: dict[str, Any] = {
-    "include_dirs": [str(PACKAGE)],
+    "include_dirs": [str(CSRC)],
     "extra_compile_args": ["-std=gnu11", "-Werror=implicit-function-declaration"],
-    "py_limited_api": not FREE_THREADED,
-    "define_macros": [("_GNU_SOURCE", "1")] + [("_CFFI_NO_LIMITED_API", None)] * FREE_THREADED,
+    "py_limited_api": LIMITED_API,
+    "define_macros": [
+        ("_GNU_SOURCE", "1"),
+        ("Py_LIMITED_API", "0x03090000") if LIMITED_API else ("_CFFI_NO_LIMITED_API", None),
+    ],
+    "depends": [str(path) for path in sorted(CSRC.glob("*.h"))],
 }
 
 ffibuilder = FFI()
-ffibuilder.cdef(SYSTEM_CALLS + "".join(f"\n    #define MADV_{name} ..." for name in ADVICE) + GUARD + BULK + WORD)
+ffibuilder.cdef(
+    SYSTEM_CALLS + "".join(f"\n    #define MADV_{name} ..." for name in ADVICE) + REGION + COPIES + WORD
+)
 ffibuilder.set_source(
     "sharedmmap._ffi",
     "#include <sys/mman.h>\n"
     + "".join(f"#ifndef MADV_{name}\n#define MADV_{name} -1\n#endif\n" for name in ADVICE)
-    + '#include "bulk.h"\n#include "word.h"\n',
-    sources=[str(PACKAGE / name) for name in ("guard.c", "sigbus.c", "word.c")],
-    depends=[str(path) for path in sorted(PACKAGE.glob("*.h"))],
+    + '#include "bulk.h"\n#include "descriptor.h"\n#include "scalar.h"\n#include "word.h"\n',
+    sources=[str(path) for path in sorted(CSRC.glob("*.c"))],
     **OPTIONS,
 )
 
 quickbuilder = FFI()
 quickbuilder.include(ffibuilder)
 quickbuilder.cdef(
-    BULK
-    + "bool region_is_clean(struct region *region);\n"
+    COPIES
+    + (OBJECTS if CPYTHON else "")
+    + "bool is_live(struct region *region);\nbool region_is_clean(struct region *region);\n"
     + in_c("{type} load_{name}(struct region *region, int64_t offset);")
     + in_c("int store_{name}(struct region *region, int64_t offset, {type} value);")
     + in_c("{type} load_word_{name}(struct word *word);", WORDS)
+    + in_c("{type} load_at_{name}(void *at);", WORDS)
     + in_c("{type} compare_exchange_{name}(struct word *word, {type} expected, {type} desired);", WORDS)
+    + in_c("{type} compare_exchange_at_{name}(void *at, {type} expected, {type} desired);", WORDS)
     + "".join(
         in_c(f"{{type}} {operation}_{{name}}(struct word *word, {{type}} operand);", WORDS)
-        for operation in WORD_OPERATIONS
+        + in_c(f"{{type}} {operation}_at_{{name}}(void *at, {{type}} operand);", WORDS)
+        for operation in FETCH_OPERATIONS
     )
 )
 quickbuilder.set_source(
     "sharedmmap._quick",
-    '#include "quick.h"\n#include "bulk.h"\n#include "scalar.h"\n#include "word.h"\n'
+    '#include "quick.h"\n#include "bulk.h"\n#include "object.h"\n#include "scalar.h"\n#include "word.h"\n'
     + in_c("DEFINE_INTEGER({name}, {type}, {bits})", tuple(s for s in SCALARS if "int" in s))
     + in_c("\nDEFINE_WORD({name}, {type})", WORDS),
-    depends=[str(path) for path in sorted(PACKAGE.glob("*.h"))],
     **OPTIONS,
 )
 
 
+def check_wrappers(source: str) -> None:
+    """Stops the build if cffi's wrappers do not use the macros that ``quick.h`` redefines as it expects."""
+    for wrapper in (
+        "Py_BEGIN_ALLOW_THREADS\n"
+        "  _cffi_restore_errno();\n"
+        "  { result = store_uint64(x0, x1, x2); }\n"
+        "  _cffi_save_errno();\n"
+        "  Py_END_ALLOW_THREADS\n",
+        "x2 = _cffi_to_c_int(arg2, uint64_t);",
+        "pyresult = _cffi_from_c_int(result, uint64_t);",
+        "pyresult = _cffi_from_c_double(result);",
+        "x2 = (double)_cffi_to_c_double(arg2);",
+    ):
+        if wrapper not in source:
+            sys.exit(
+                f"This cffi ({cffi.__version__}) writes other wrappers than sharedmmap/csrc/quick.h is made for; "
+                f"build with an older cffi. Missing: {wrapper!r}"
+            )
+
+
 def build(verbose: bool = False) -> list[Path]:
     """Compiles both modules under build/, away from pyproject.toml, and returns their paths."""
+    if CPYTHON:
+        BUILD.mkdir(exist_ok=True)
+        quickbuilder.emit_c_code(str(BUILD / "wrappers.c"))
+        check_wrappers((BUILD / "wrappers.c").read_text())
     return [Path(ffi.compile(tmpdir=str(BUILD), verbose=verbose)) for ffi in (ffibuilder, quickbuilder)]
 
 

@@ -9,8 +9,7 @@ import time
 from typing import Any, Callable, ClassVar, Protocol, SupportsIndex
 
 from ._arguments import as_index, as_size
-from ._errors import OutOfBoundsError
-from ._native import PYPY, ffi, lib, quick
+from ._native import Refused, ffi, lib, quick
 from ._region import Region
 
 __all__ = ["AtomicUint32", "AtomicUint64"]
@@ -41,18 +40,11 @@ _OPERATIONS = {
 
 def _operation(name: str, call: Callable[[Any, int], int]) -> Callable[[_AtomicWord, SupportsIndex], int]:
     def operate(self: _AtomicWord, operand: SupportsIndex) -> int:
-        if type(operand) is not int:
-            operand = self._operand(operand)
         try:
-            value = call(self._word, operand)
-            if value or not PYPY:
-                return value
-        except LookupError:
+            return call(self._word, operand)  # type: ignore[arg-type]  (what is no int, it refuses)
+        except Refused:
             pass
-        except OverflowError:
-            self._operand(operand)  # which says it better
-            raise
-        return self._zero(writing=True)
+        return self._checked(call, self._operand(operand))
 
     operate.__name__ = name
     operate.__doc__ = _OPERATIONS[name]
@@ -63,8 +55,8 @@ class _AtomicWord:
     """An unsigned integer of the mapping, on which every operation is one step for all threads and processes.
 
     Sequentially consistent; results wrap. ``OverflowError`` for an operand out of range,
-    ``UnmappedMemoryError`` after ``unmap()``, ``OutOfBoundsError`` once the file has been found to end before
-    the word, ``io.UnsupportedOperation`` for what writes where the mapping is read-only.
+    ``UnmappedMemoryError`` after ``unmap()``, ``OutOfBoundsError`` while the file ends before the word,
+    ``io.UnsupportedOperation`` for what writes where the mapping is read-only.
     One made before ``File.restore()`` keeps raising: make it anew.
     """
 
@@ -90,15 +82,15 @@ class _AtomicWord:
     def __init__(self, region: Region, offset: SupportsIndex) -> None:
         offset = as_index(offset)
         region.require(offset, self._SIZE)
-        astray = (region.offset + offset) % self._SIZE
-        if astray:
+        excess = (region.offset + offset) % self._SIZE
+        if excess:
             raise ValueError(
                 f"offset {offset} is not aligned to {self._SIZE} bytes in the file; "
-                f"the next that is: {offset + self._SIZE - astray}"
+                f"the next that is: {offset + self._SIZE - excess}"
             )
         self._region = region
         self._offset = offset
-        # Sound: the word points into the region, which self keeps.
+        # The word refers to the region, which self keeps.
         self._word = ffi.new("struct word *", {"region": region.c, "offset": offset})
 
     def __repr__(self) -> str:
@@ -112,15 +104,15 @@ class _AtomicWord:
         """Where in the mapping the word is, in bytes."""
         return self._offset
 
-    def _zero(self, *, writing: bool = False) -> int:
-        """The zero that an operation gave, if it was a value. On CPython it always is: else ``LookupError``."""
-        self._region.check()
-        if writing:
-            self._region.require_writable()
-        if self._word.lost:
-            self._region.require(self._offset, self._SIZE)
-            raise OutOfBoundsError(f"the file was found to end before the word at offset {self._offset}")
-        return 0
+    def _checked(self, call: Callable[..., int], *operands: int) -> int:
+        """The checked path of an operation, which was not made yet unless the region is not live."""
+        writing = bool(operands)
+        while True:
+            self._region.require(self._offset, self._SIZE, writing=writing)
+            try:
+                return call(self._word, *operands)
+            except Refused:  # the limit or the state has changed since
+                continue
 
     def _operand(self, value: SupportsIndex) -> int:
         value = as_index(value)
@@ -134,11 +126,10 @@ class _AtomicWord:
         """The value."""
         try:
             value: int = self._load(self._word)
-            if value or not PYPY:
-                return value
-        except LookupError:
+            return value
+        except Refused:
             pass
-        return self._zero()
+        return self._checked(self._load)
 
     def store(self, operand: SupportsIndex) -> None:
         """Sets the value to ``operand``."""
@@ -148,12 +139,11 @@ class _AtomicWord:
         """Sets the value to ``desired`` if it is ``expected``; returns whether it was, and the one seen."""
         expected, desired = self._operand(expected), self._operand(desired)
         try:
-            seen = self._compare_exchange(self._word, expected, desired)
-            if seen or not PYPY:
-                return seen == expected, seen
-        except LookupError:
+            seen: int = self._compare_exchange(self._word, expected, desired)
+            return seen == expected, seen
+        except Refused:
             pass
-        seen = self._zero(writing=True)
+        seen = self._checked(self._compare_exchange, expected, desired)
         return seen == expected, seen
 
 

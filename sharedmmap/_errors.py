@@ -44,11 +44,11 @@ def os_error(errno: int, call: str) -> OSError:
     import resource  # not on every platform; what to say there is _native's business
 
     hint = ""
-    if call in ("mmap", "File") and errno == ENOMEM:
+    if call in ("mmap", "SIGBUS handler") and errno == ENOMEM:
         hint = "; the process may have reached vm.max_map_count mappings, or its address space limit"
     elif call == "mmap" and errno == EACCES:
         hint = "; the descriptor must be open for reading, and for writing too if the mapping is to be"
-    elif call == "File" and errno == EMFILE:
+    elif call == "fcntl" and errno == EMFILE:
         hint = f"; RLIMIT_NOFILE is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}"
     elif call == "mlock" and errno in (ENOMEM, EAGAIN, EPERM):
         hint = f"; RLIMIT_MEMLOCK is {resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]} bytes"

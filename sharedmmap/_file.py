@@ -1,35 +1,51 @@
-"""The public face: what goes in and out of a mapped file."""
+"""``File``: the life of a mapping, and what goes in and out of it."""
 
 from __future__ import annotations
 
+import io
+import os
+import stat
 from array import array
 from contextlib import suppress
 from functools import lru_cache
 from struct import Struct
-from struct import error as struct_error
-from typing import TYPE_CHECKING, Any, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, overload
 
-from ._arguments import as_index, as_range, as_size, exact_bytes, readable_bytes, writable_bytes
+from . import _copies, _ranges
+from ._arguments import as_byte, as_index, as_range, as_size, readable_memory, writable_memory
 from ._atomic import AtomicUint32, AtomicUint64
-from ._errors import OutOfBoundsError
-from ._mapping import Mapping
-from ._native import PYPY
-from ._region import LIVE_AND_DIRTY, NOT_THIS_WAY, PIECE
+from ._errors import MappingFaultError, UnmappedMemoryError
+from ._flags import Prot, Sync
+from ._native import Refused, lib, quick
+from ._region import PAGE, Region
 from ._scalars import float_accessors, int_accessors
 from ._stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import TracebackType
 
-__all__ = ["File"]
+    from typing_extensions import Self
 
-_SMALL = 512  # bytes up to which one more copy costs less than a memoryview of a bytearray
-_ALL = slice(None)
+__all__ = ["MAX_OFFSET", "READ_ONLY", "READ_WRITE", "File", "rest_of"]
+
+MAX_OFFSET = 2**63 - 1
+READ_ONLY = Prot.READ
+READ_WRITE = Prot.READ | Prot.WRITE
+
 _TYPECODES = tuple("bBhHiIqQfd")
 _layout = lru_cache(maxsize=256)(Struct)
 
+# The quick calls (_native.py) that the methods try first.
+_get_item, _set_item = quick.region_get_item, quick.region_set_item
+_read_at, _write_at, _read_bytes = quick.region_read_at, quick.region_write_at, quick.region_bytes
 
-class File(Mapping):
+
+class HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
+class File:
     """A file mapped into memory, shared with every process that maps it too.
 
     Copies and integers go in and out; the memory itself is never handed out. Offsets and lengths are in bytes,
@@ -46,7 +62,155 @@ class File(Mapping):
     refuses; see mmap(2).
     """
 
-    __slots__ = ()
+    __slots__ = ("__weakref__", "_region")
+
+    _region: Region
+
+    def __init__(
+        self,
+        f: int | HasFileno,
+        offset: SupportsIndex = 0,
+        length: SupportsIndex | None = None,
+        prot: int = READ_WRITE,
+        *,
+        trackfd: bool = True,
+    ) -> None:
+        fd = _descriptor(f)
+        prot = as_index(prot)
+        if prot not in (READ_ONLY, READ_WRITE):
+            raise ValueError(f"prot must be Prot.READ or Prot.READ | Prot.WRITE, not {prot}")
+        offset = as_size(offset, "offset")
+        if length is None:
+            length = rest_of(fd, offset)
+        else:
+            length = as_index(length)
+            if length < 1:
+                raise ValueError(f"length must be at least 1, not {length}")
+        if offset > MAX_OFFSET - PAGE - length:
+            raise ValueError(f"offset {offset} and length {length} reach past the largest file offset")
+        self._region = Region.of(fd, offset, length, prot, bool(trackfd))
+
+    # ---- life ----
+
+    def unmap(self) -> None:
+        """Unmaps. The file, its pages and its locks are released before this returns.
+
+        Succeeds whatever other threads are doing; they get ``UnmappedMemoryError``, as does a second call. (At
+        ``vm.max_map_count`` the kernel may refuse what that takes: then they are released at collection.)
+        What was written stays written, as with munmap(2); ``flush`` first to have it on disk.
+        """
+        if not self._end():
+            raise UnmappedMemoryError
+
+    def close(self) -> None:
+        """Unmaps, unless that has been done."""
+        self._end()
+
+    def _end(self) -> bool:
+        """Whether this call is the one that unmapped."""
+        ended = False
+        region: Region | None = getattr(self, "_region", None)  # none where the constructor raised
+        while region is not None:
+            ended = lib.region_unmap(region.c) == 0 or ended
+            region = region.successors[0] if region.successors else None  # restore() may be about to put it here
+        return ended
+
+    def __enter__(self) -> Self:
+        self._region.check_mapped()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def restore(self) -> None:
+        """Maps the file afresh after a ``MappingFaultError``, from ``flush`` too.
+
+        The new mapping counts as dirty, since what was written before the fault may not be on disk. Nothing
+        happens where there was no fault and the file is not found shorter than it was. Raises what the constructor
+        raises; the ``File`` is as before then.
+        """
+        region = self._region
+        region.check_mapped()
+        if quick.is_live(region.c):
+            peak = region.c.peak
+            with suppress(MappingFaultError):  # one that happens just now
+                if region.refresh() >= peak:
+                    return
+        try:
+            fresh = region.again()
+            fresh.c.dirty = fresh.c.writable
+            region.end()
+            # Where several threads restore the same region, all take what the first one has mapped, and in one step: a
+            # region that was in use for a moment and then replaced would take its dirty flag along.
+            region.successors.append(fresh)
+            lib.descriptor_detach(region.c)  # not before: others may be about to restore through it
+        except io.UnsupportedOperation:
+            if not region.successors:
+                region.check_mapped()
+                raise
+        while (latest := region.latest()) is not self._region:  # which others may have restored meanwhile
+            self._region = latest
+        if region.c.state == lib.UNMAPPED:  # meanwhile, and perhaps before there was a fresh one to see
+            self._end()
+            raise UnmappedMemoryError
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{type(self).__name__} cannot be pickled or copied: map the file again instead")
+
+    def check(self) -> None:
+        """Raises ``MappingFaultError`` if the mapping has faulted, ``UnmappedMemoryError`` if it is unmapped."""
+        self._region.check()
+
+    # ---- what it is ----
+
+    def __len__(self) -> int:
+        """The mapped length in bytes."""
+        region = self._region
+        region.check_mapped()
+        return region.length
+
+    @property
+    def offset(self) -> int:
+        """Where in the file the mapping starts, in bytes."""
+        return self._region.offset
+
+    @property
+    def prot(self) -> Prot:
+        """What the mapping may be used for."""
+        return Prot(self._region.prot)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is unmapped."""
+        return bool(self._region.c.state == lib.UNMAPPED)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something was written since the last complete flush."""
+        region = self._region
+        region.check_mapped()
+        return not quick.region_is_clean(region.c)
+
+    @property
+    def accessible(self) -> int:
+        """How many bytes from the start of the mapping the file backs now; asks the system.
+
+        For what is not a regular file, and with ``trackfd=False``, the length of the mapping.
+        """
+        region = self._region
+        region.check()
+        return region.refresh()
+
+    def __repr__(self) -> str:
+        region = self._region
+        state = {lib.FAULTED: "faulted", lib.UNMAPPED: "unmapped"}.get(region.c.state, "mapped")
+        prot = "READ|WRITE" if region.c.writable else "READ"
+        return f"<{type(self).__name__} offset={region.offset} length={region.length} prot={prot} {state}>"
 
     # ---- copies ----
 
@@ -57,30 +221,14 @@ class File(Mapping):
         where ``offset`` itself is not accessible. When it raises, ``dest`` may hold a part of what was asked.
         """
         region = self._region
-        kind = type(dest)
-        if (
-            (kind is bytearray or (kind is memoryview and dest.c_contiguous))
-            and type(offset) is int
-            and offset >= 0
-            and not PYPY
-        ):
-            try:
-                size = len(dest)
-                # In bounds: both end at the limit; alive: region.
-                if 0 < size <= _SMALL:
-                    found = region.readable[offset : offset + size]
-                    if len(found) == size and not region.state[0]:
-                        dest[_ALL] = found
-                        return size
-                elif 0 < size < PIECE:
-                    (memoryview(dest) if kind is bytearray else dest)[:] = region.window[offset : offset + size]
-                    if not region.state[0]:
-                        return size
-            except NOT_THIS_WAY:  # what is no plain row of bytes
-                pass
+        try:
+            if copied := _read_at(region.c, dest, offset):
+                return copied
+        except Refused:
+            pass
         offset = as_index(offset)  # first: its __index__ could resize dest
-        with writable_bytes(dest) as memory:
-            return region.read_into(memory, offset)
+        with writable_memory(dest) as memory:
+            return _copies.read_part(region, memory, offset, len(memory))
 
     def write_at(self, src: Any, offset: SupportsIndex) -> int:
         """Copies ``src``, any C-contiguous buffer, to ``offset``; returns the bytes copied.
@@ -89,11 +237,14 @@ class File(Mapping):
         ``OutOfBoundsError`` where ``offset`` itself is not accessible.
         """
         region = self._region
-        if type(src) is bytes and type(offset) is int:
-            return region.write_from(src, offset)
+        try:
+            if copied := _write_at(region.c, src, offset):
+                return copied
+        except Refused:
+            pass
         offset = as_index(offset)  # first: its __index__ could resize src
-        with readable_bytes(src) as memory:
-            return region.write_from(memory, offset)
+        with readable_memory(src) as memory:
+            return _copies.write_part(region, memory, offset, len(memory))
 
     def read_string_at(
         self,
@@ -107,7 +258,8 @@ class File(Mapping):
         region = self._region
         offset = as_index(offset)
         wanted = region.length if max_length is None else as_size(max_length, "max_length")
-        return region.read(offset, region.room(offset, wanted)).decode(encoding, errors)
+        size = region.accessible_part(offset, wanted)
+        return _copies.read(region, offset, size).decode(encoding, errors)
 
     def write_string_at(
         self, text: str, offset: SupportsIndex, *, encoding: str = "utf-8", errors: str = "strict"
@@ -121,7 +273,7 @@ class File(Mapping):
         encoded = text.encode(encoding, errors)
         region = self._region
         offset = as_index(offset)
-        room = region.room(offset, len(encoded), writing=True)
+        room = region.accessible_part(offset, len(encoded), writing=True)
         if room < len(encoded):
             fits, too_many = 0, len(text)
             while too_many - fits > 1:
@@ -131,7 +283,8 @@ class File(Mapping):
                 else:
                     too_many = middle
             encoded = text[:fits].encode(encoding, errors) if fits else b""
-        return region.write_from(encoded, offset) if encoded else 0
+        with readable_memory(encoded) as memory:
+            return _copies.write_part(region, memory, offset, len(encoded)) if encoded else 0
 
     @overload
     def __getitem__(self, key: SupportsIndex) -> int: ...
@@ -143,22 +296,12 @@ class File(Mapping):
         ``OutOfBoundsError`` where a part is not accessible.
         """
         region = self._region
-        if (whole := region.whole) is not None:
-            try:
-                found: bytes = whole[key]  # in bounds: it clips as this File does; alive: region
-            except NOT_THIS_WAY:
-                pass
-            else:
-                if not region.state[0]:
-                    return found if type(key) is slice else found[0]
-        if not isinstance(key, slice):
-            return region.read(self._item(key), 1)[0]
-        span = as_range(key, region.length)
-        if not span:
-            region.check()
-            return b""
-        low = min(span[0], span[-1])
-        return region.read(low, abs(span[-1] - span[0]) + 1)[:: span.step]
+        try:
+            found: int | bytes = _get_item(region.c, key)
+            return found
+        except Refused:
+            pass
+        return _copies.get_item(region, key)
 
     @overload
     def __setitem__(self, key: SupportsIndex, value: SupportsIndex) -> None: ...
@@ -167,56 +310,18 @@ class File(Mapping):
     def __setitem__(self, key: SupportsIndex | slice, value: Any) -> None:
         """``m[i] = 65``; ``m[a:b] = b"..."`` of the same length, else ``ValueError``.
 
-        ``OutOfBoundsError`` where a part is not accessible: nothing is written then.
+        ``OutOfBoundsError`` where a part is not accessible.
         """
         region = self._region
-        if (
-            type(key) is slice
-            and type(value) is bytes
-            and len(value) < PIECE
-            and (whole := region.writable) is not None
-        ):
-            try:
-                # In bounds: it clips as this File does, and what is cut short does not match; alive: region.
-                whole[key] = value
-            except NOT_THIS_WAY:
-                pass
-            else:
-                if region.marks[0] != LIVE_AND_DIRTY:
-                    region.wrote()
-                return
-        if not isinstance(key, slice):
-            value = as_index(value)
-            if not 0 <= value <= 255:
-                raise ValueError(f"a byte must be in range(0, 256), not {value}")
-            self.write_uint8_at(value, self._item(key))
-            return
-        span = as_range(key, region.length)  # first: an __index__ in it could resize value
-        with readable_bytes(value) as memory:
-            size = len(memory)
-            if size != len(span):
-                raise ValueError(f"a slice of {len(span)} bytes cannot be assigned {size} bytes")
-            if not span:
-                region.check()
-                region.require_writable()
-            elif span.step == 1:
-                region.copy_all(memory, span[0], writing=True)
-                region.writable = region.whole  # it is dirty now
-            else:
-                low = min(span[0], span[-1])
-                region.require(low, abs(span[-1] - span[0]) + 1, writing=True)
-                for position, byte in zip(span, exact_bytes(memory)):
-                    self.write_uint8_at(byte, position)
-
-    def _item(self, key: SupportsIndex) -> int:
         try:
-            position = as_index(key)
-        except TypeError:
-            raise TypeError(f"indexes must be integers or slices, not {type(key).__name__}") from None
-        length = self._region.length
-        if position < -length:
-            raise OutOfBoundsError(f"index {position} is outside the mapping of {length} bytes")
-        return position if position >= 0 else position + length
+            if not _set_item(region.c, key, value):
+                return
+        except Refused:
+            pass
+        _copies.set_item(region, key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        raise TypeError("the length of a mapping is fixed: nothing can be deleted from it")
 
     def __iter__(self) -> Iterator[int]:
         """The bytes as ints. ``OutOfBoundsError`` at the first that is not accessible."""
@@ -262,8 +367,8 @@ class File(Mapping):
         region.require(offset, count * empty.itemsize)
         items = empty * count
         if count:
-            with writable_bytes(items) as memory:
-                region.copy_all(memory, offset, writing=False)
+            with writable_memory(items) as memory:
+                _copies.copy_all(region, memory, offset, len(memory), writing=False)
         return items
 
     def write_array_at(self, values: Any, offset: SupportsIndex) -> int:
@@ -273,9 +378,9 @@ class File(Mapping):
         """
         offset = as_index(offset)  # first: its __index__ could resize values
         region = self._region
-        with readable_bytes(values) as memory:
+        with readable_memory(values) as memory:
             size = len(memory)
-            region.copy_all(memory, offset, writing=True)
+            _copies.copy_all(region, memory, offset, size, writing=True)
         return size
 
     def read_struct_at(self, format: str | bytes | Struct, offset: SupportsIndex) -> tuple[Any, ...]:
@@ -285,16 +390,11 @@ class File(Mapping):
         """
         layout = format if isinstance(format, Struct) else _layout(format)
         region = self._region
-        if type(layout) is Struct and type(offset) is int and offset >= 0:
-            try:
-                # In bounds: it ends at the limit; alive: region.
-                values = layout.unpack_from(region.readable, offset)
-            except (struct_error, OverflowError):
-                pass
-            else:
-                if not region.state[0]:
-                    return values
-        return layout.unpack(region.read(as_index(offset), layout.size))
+        try:
+            return layout.unpack(_read_bytes(region.c, offset, layout.size))
+        except Refused:
+            pass
+        return layout.unpack(_copies.read(region, as_index(offset), layout.size))
 
     def write_struct_at(self, format: str | bytes | Struct, offset: SupportsIndex, *values: Any) -> None:
         """Packs ``values`` and writes the record to ``offset``; see the ``struct`` module for ``format``.
@@ -304,7 +404,15 @@ class File(Mapping):
         """
         layout = format if isinstance(format, Struct) else _layout(format)
         record = layout.pack(*values)
-        self._region.write_record(record, offset if type(offset) is int else as_index(offset))
+        region = self._region
+        try:
+            if _write_at(region.c, record, offset):
+                return
+        except Refused:
+            pass
+        offset = as_index(offset)
+        with readable_memory(record) as memory:
+            _copies.copy_all(region, memory, offset, len(memory), writing=True)
 
     # ---- atomic words ----
 
@@ -329,11 +437,11 @@ class File(Mapping):
 
         As ``bytes.find`` has it. What is not accessible holds nothing to be found.
         """
-        return self._region.find("region_find", sub, *self._bounds(start, end))
+        return _copies.find(self._region, "region_find", sub, *self._bounds(start, end))
 
     def rfind(self, sub: Any, start: SupportsIndex | None = None, end: SupportsIndex | None = None) -> int:
         """The highest offset in ``m[start:end]`` where ``sub``, a buffer, stands; -1 if it does not."""
-        return self._region.find("region_rfind", sub, *self._bounds(start, end))
+        return _copies.find(self._region, "region_rfind", sub, *self._bounds(start, end))
 
     def _bounds(self, start: SupportsIndex | None, end: SupportsIndex | None) -> tuple[int, int]:
         """As ``bytes.find`` takes them: a start past the end finds nothing, not even the empty string there."""
@@ -347,18 +455,16 @@ class File(Mapping):
 
         ``OutOfBoundsError`` unless all of them are accessible; nothing is written then.
         """
-        byte = as_index(byte)
-        if not 0 <= byte <= 255:
-            raise ValueError(f"a byte must be in range(0, 256), not {byte}")
+        byte = as_byte(byte)
         region = self._region
-        region.fill(byte, *region.span(offset, length))
+        _copies.fill(region, byte, *region.span(offset, length))
 
     def move(self, dest: SupportsIndex, src: SupportsIndex, count: SupportsIndex) -> None:
         """Copies ``count`` bytes from ``src`` to ``dest``, both offsets; the ranges may overlap.
 
         ``OutOfBoundsError`` unless both are accessible; nothing is written then.
         """
-        self._region.move(as_index(dest), as_index(src), as_size(count, "count"))
+        _copies.move(self._region, as_index(dest), as_index(src), as_size(count, "count"))
 
     # ---- other ways in ----
 
@@ -384,4 +490,76 @@ class File(Mapping):
         region = self._region
         offset = as_index(offset)
         size = max(0, region.refresh() - offset) if length is None else as_size(length, "length")
-        return region.view(offset, size, readonly=not region.is_writable if readonly is None else readonly)
+        readonly = not region.c.writable if readonly is None else readonly
+        return _copies.view(region, offset, size, readonly=readonly)
+
+    # ---- system calls over a range ----
+
+    def flush(
+        self, flags: int = Sync.SYNC, offset: SupportsIndex = 0, length: SupportsIndex | None = None
+    ) -> None:
+        """Writes what changed in the range to the file; see msync(2).
+
+        No system call is made when nothing was written since the last complete flush: one of the whole mapping
+        with ``Sync.SYNC`` that succeeded. Any other leaves ``dirty`` set. What counts is what this ``File`` wrote
+        in this process, not what other processes and other mappings of the file did. ``MappingFaultError`` where
+        the file is found shorter than what could be written: the rest is lost. ``OSError`` where msync(2) fails,
+        for this flush or for another that was under way meanwhile. After any error ``dirty`` stays.
+        """
+        _ranges.flush(self._region, flags, offset, length)
+
+    def advise(self, advice: int, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> None:
+        """Tells the kernel how the range will be used; see madvise(2).
+
+        ``ValueError`` for advice that is no member of ``Advice``: it could destroy data.
+        """
+        _ranges.advise(self._region, advice, offset, length)
+
+    def lock(
+        self, offset: SupportsIndex = 0, length: SupportsIndex | None = None, *, on_fault: bool = False
+    ) -> None:
+        """Locks the accessible part of the range into memory; see mlock(2).
+
+        ``on_fault``: each page when it is first touched. ``OSError`` names ``RLIMIT_MEMLOCK`` if that is what
+        stands in the way; the range is left unlocked then.
+        """
+        _ranges.lock(self._region, offset, length, on_fault)
+
+    def unlock(self, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> None:
+        """Unlocks the range; see munlock(2)."""
+        _ranges.unlock(self._region, offset, length)
+
+    def residency(self, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> bytes:
+        """One byte for each page that the range touches: 1 if it is in memory, else 0; see mincore(2)."""
+        return _ranges.residency(self._region, offset, length)
+
+    def reserve(self, length: SupportsIndex) -> None:
+        """Makes the file back at least the first ``length`` bytes of the mapping, on allocated disk space.
+
+        The file grows if it is shorter; every process that mapped it with room sees that. ``OSError`` with
+        ``ENOSPC`` on a full disk, here and not as a fault later; see fallocate(2).
+        """
+        _ranges.reserve(self._region, length)
+
+
+def _descriptor(f: int | HasFileno) -> int:
+    fd = f if isinstance(f, int) else f.fileno() if hasattr(f, "fileno") else None
+    if not isinstance(fd, int):
+        raise TypeError(
+            f"a descriptor or an object with fileno() is needed, not {type(f).__name__}"
+            + ("" if fd is None else f" whose fileno() is {fd!r}")
+        )
+    fd = as_index(fd)
+    if not 0 <= fd < 2**31:
+        raise ValueError(f"{fd} is no file descriptor")
+    return fd
+
+
+def rest_of(fd: int, offset: int) -> int:
+    """The bytes from ``offset`` to the end of the file."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"descriptor {fd} is not a regular file, so a length must be given")
+    if offset > status.st_size:
+        raise ValueError(f"offset {offset} is past the end of the file, which is {status.st_size} bytes long")
+    return status.st_size - offset

@@ -1,6 +1,21 @@
-"""The door to the compiled modules."""
+"""The compiled modules, and the way in which this interpreter touches mapped memory.
+
+There are two ways, with the same calls (``quick``) and the same answers. A call raises ``Refused`` for what it cannot do;
+the checked path then does it, or raises the right exception.
+
+- CPython makes one call into C for each operation, that checks the range, touches the memory and checks the state. The
+  owner of the idea asked for ``ffi.memmove`` and ``ffi.cast("uint64_t *")``: on CPython each of them costs more than that
+  whole call, and ``ffi.memmove`` keeps the GIL for as long as it takes. So there C does what they would do.
+- PyPy uses exactly these two, with the checks in Python, of which its compiler makes the check, the access and nothing
+  else. That is ``_pypy.py``, and with it all that is different on PyPy.
+
+This is the only place that asks which interpreter runs.
+"""
+
+from __future__ import annotations
 
 import sys
+from typing import Any
 
 if sys.platform not in ("linux", "darwin") or sys.byteorder != "little" or sys.maxsize < 2**63 - 1:
     raise ImportError(
@@ -10,13 +25,33 @@ if sys.platform not in ("linux", "darwin") or sys.byteorder != "little" or sys.m
 
 try:
     from ._ffi import ffi, lib
-    from ._quick import lib as quick
+    from ._quick import lib as _quick
 except ModuleNotFoundError as error:
     raise ImportError(
         "sharedmmap's compiled modules are missing; install the package (pip install .), "
         "or build them in place (python build_ffi.py)"
     ) from error
 
-__all__ = ["PYPY", "ffi", "lib", "quick"]
+__all__ = ["PIECE", "Refused", "before_mapping", "before_view", "ffi", "lib", "memory_of", "quick"]
 
-PYPY = sys.implementation.name == "pypy"
+PIECE: int = lib.PIECE
+"""Copies of so many bytes, or more, release the GIL; a fault is noticed after so many at the latest."""
+
+quick: Any
+if sys.implementation.name == "pypy":
+    from . import _pypy as quick
+    from ._pypy import Refused, before_mapping, before_view, memory_of
+else:
+    quick = _quick
+    Refused: type[Exception] = quick.refused_exception()
+    _BYTES = ffi.typeof("char[]")
+
+    def memory_of(buffer: Any, writable: bool) -> Any:
+        """A context manager for the memory of a C-contiguous buffer: ``char[]``, that the copies in C take."""
+        return ffi.from_buffer(_BYTES, buffer, writable)
+
+    def before_mapping() -> None:
+        """Called before a file is mapped. What was dropped is gone already."""
+
+    def before_view(c: Any) -> None:
+        """Called before a view is made. A ``memoryview`` keeps what it shows."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import SupportsIndex
 
 from ._arguments import as_index, as_size
-from ._file import File
-from ._mapping import MAX_OFFSET, READ_ONLY, READ_WRITE, rest_of
+from ._errors import os_error
+from ._file import MAX_OFFSET, READ_ONLY, READ_WRITE, File, rest_of
+from ._native import ffi, lib
 from ._region import PAGE
 
 __all__ = ["open"]
@@ -53,10 +55,17 @@ def open(
     try:
         if mode == "w+":
             os.ftruncate(fd, 0)
-        if mode != "r" and length is not None and os.fstat(fd).st_size < offset + length:
-            os.ftruncate(fd, offset + length)
+        if mode != "r" and length is not None:
+            _extend(fd, offset + length)
         if capacity is not None and length is None and capacity < rest_of(fd, offset):
             raise ValueError(f"capacity {capacity} is less than the {rest_of(fd, offset)} bytes of the file")
         return File(fd, offset, capacity or length, READ_ONLY if mode == "r" else READ_WRITE)
     finally:
         os.close(fd)
+
+
+def _extend(fd: int, end: int) -> None:
+    """Makes the file at least ``end`` bytes long, and never shorter, whatever other processes do meanwhile."""
+    while lib.extend(fd, end):
+        if ffi.errno != errno.EINTR:  # after which signal handlers run
+            raise os_error(ffi.errno, "fallocate")

@@ -7,18 +7,22 @@ import io
 import os
 from typing import Any
 
-from ._arguments import as_index, readable_bytes
+from . import _copies
+from ._arguments import as_index, readable_memory, writable_memory
 from ._region import Region
 
 __all__ = ["Stream"]
+
+_MAX_POSITION = 2**63 - 1
 
 
 class Stream(io.RawIOBase):
     """An ``io.RawIOBase`` with a position of its own over ``length`` bytes of a mapping from ``offset``.
 
-    It ends where the range does, or where the file ends before. Writing past its end writes what fits, and
-    then raises ``OSError`` with ``ENOSPC``. Closing it does not unmap; using it after ``File.unmap()`` raises
-    ``UnmappedMemoryError``, and after ``File.restore()`` one made before it keeps raising.
+    It behaves as ``io.FileIO`` does, but for its end, which is fixed: where the range ends, or where the file ends
+    before. ``write`` writes all of its argument or nothing: where there is no room for all, it raises ``OSError`` with
+    ``ENOSPC``, since nearly nobody who writes looks at a short count. Closing it does not unmap; using it after
+    ``File.unmap()`` raises ``UnmappedMemoryError``, and after ``File.restore()`` one made before it keeps raising.
     """
 
     def __init__(self, region: Region, offset: int, length: int) -> None:
@@ -26,6 +30,9 @@ class Stream(io.RawIOBase):
         self._start = offset
         self._length = length
         self._position = 0
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{type(self).__name__} cannot be pickled or copied: make another from its File")
 
     def _open_region(self) -> Region:
         if self.closed:
@@ -37,6 +44,10 @@ class Stream(io.RawIOBase):
         """Where the data ends now."""
         return max(0, min(self._length, self._open_region().refresh() - self._start))
 
+    def _left(self) -> int:
+        """How many bytes there are now from the position to the end of the data."""
+        return max(0, self._end() - self._position)
+
     def readable(self) -> bool:
         """Whether it can be read: always."""
         self._open_region()
@@ -44,7 +55,7 @@ class Stream(io.RawIOBase):
 
     def writable(self) -> bool:
         """Whether the mapping is."""
-        return self._open_region().is_writable
+        return bool(self._open_region().c.writable)
 
     def seekable(self) -> bool:
         """Whether it has a position that can be set: always."""
@@ -57,60 +68,78 @@ class Stream(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Sets the position, relative to the start, the position or the end of the data; returns it."""
+        """Sets the position, relative to the start, the position or the end of the data; returns it.
+
+        ``OSError`` with ``EINVAL`` for a negative position and for another ``whence``, ``OverflowError`` for what no
+        file offset can be, as ``io.FileIO`` has it. The position may lie past the end.
+        """
         offset, whence = as_index(offset), as_index(whence)
         self._open_region()
-        if whence == io.SEEK_CUR:
-            offset += self._position
-        elif whence == io.SEEK_END:
-            offset += self._end()
-        elif whence != io.SEEK_SET:
-            raise ValueError(f"whence must be 0, 1 or 2, not {whence!r}")
-        if offset < 0:
-            raise ValueError(f"position {offset} is negative")
-        self._position = offset
-        return offset
+        if not -_MAX_POSITION <= offset <= _MAX_POSITION:
+            raise OverflowError(f"{offset} is no file offset: they end at {_MAX_POSITION}")
+        origins = {io.SEEK_SET: lambda: 0, io.SEEK_CUR: lambda: self._position, io.SEEK_END: self._end}
+        if whence not in origins:
+            raise OSError(errno.EINVAL, f"whence must be 0, 1 or 2, not {whence}")
+        position = origins[whence]() + offset
+        if not 0 <= position <= _MAX_POSITION:
+            raise OSError(errno.EINVAL, f"the position would be {position}")
+        self._position = position
+        return position
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Reads up to ``size`` bytes, or to the end of the data; b"" at the end."""
-        region = self._open_region()
-        start = self._start + self._position
-        left = max(0, self._end() - self._position)
-        asked = -1 if size is None else as_index(size)
-        wanted = left if asked < 0 else min(asked, left)
-        found = region.read(start, wanted) if wanted else b""
-        self._position += len(found)
-        return found
+        size = -1 if size is None else as_index(size)
+        left = self._left()
+        return self._take(left if size < 0 else min(size, left))
 
     def readall(self) -> bytes:
         """Reads to the end of the data."""
         return self.read()
 
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Reads up to a newline, which is read too, or to the end of the data, and no more than ``size`` bytes."""
+        size = -1 if size is None else as_index(size)
+        left = self._left()
+        most = left if size < 0 else min(size, left)
+        if not most:
+            return b""
+        start = self._start + self._position
+        newline = _copies.find(self._region, "region_find", b"\n", start, start + most)
+        return self._take(most if newline < 0 else newline + 1 - start)
+
+    def _take(self, size: int) -> bytes:
+        found = _copies.read(self._region, self._start + self._position, size) if size else b""
+        self._position += size
+        return found
+
     def readinto(self, buffer: Any, /) -> int:
         """Reads into ``buffer``, as much as it holds and is left; returns the bytes read, 0 at the end."""
-        with memoryview(buffer) as view:
-            if view.readonly or not view.c_contiguous:
-                raise TypeError("a writable C-contiguous buffer is needed")
-            found = self.read(view.nbytes)
-            if found:
-                view.cast("B")[: len(found)] = found
-        return len(found)
+        region = self._open_region()
+        with memoryview(buffer) as given:
+            if given.readonly:
+                raise TypeError(f"a writable buffer is needed, not {type(buffer).__name__}")
+        with writable_memory(buffer) as memory:
+            size = min(len(memory), self._left())
+            if size:
+                size = _copies.read_part(region, memory, self._start + self._position, size)
+        self._position += size
+        return size
 
     def write(self, data: Any, /) -> int:
-        """Writes as much of ``data`` as fits; returns the bytes written. ``OSError`` if none does."""
+        """Writes all of ``data``; returns the bytes written. ``OSError`` with ``ENOSPC`` if not all of it fits."""
         region = self._open_region()
         region.require_writable()
-        with memoryview(data) as view:
-            if not view.nbytes:
+        with readable_memory(data) as memory:
+            size = len(memory)
+            if not size:
                 return 0
-            with view.cast("B") as row, row[: max(0, self._end() - self._position)] as fitting:
-                if not fitting:
-                    raise OSError(
-                        errno.ENOSPC,
-                        f"{os.strerror(errno.ENOSPC)}: the stream ends at {self._end()}, "
-                        f"position {self._position} is past that",
-                    )
-                with readable_bytes(fitting) as memory:
-                    count = region.write_from(memory, self._start + self._position)
-        self._position += count
-        return count
+            left = self._left()
+            if size > left:
+                raise OSError(
+                    errno.ENOSPC,
+                    f"{os.strerror(errno.ENOSPC)}: {size} bytes do not fit into the {left} from position "
+                    f"{self._position} to the end of the stream at {self._end()}",
+                )
+            _copies.copy_all(region, memory, self._start + self._position, size, writing=True)
+        self._position += size
+        return size

@@ -9,6 +9,7 @@ import operator
 import os
 import subprocess
 import sys
+from array import array
 
 import pytest
 from child import RESERVE_TOO_MUCH, output
@@ -457,7 +458,7 @@ def test_a_write_that_hit_zero_pages_raises_though_another_thread_restores_meanw
     faulted = m._region
 
     def check_late(region):
-        if region is faulted and m._region is faulted and region.state[0]:
+        if region is faulted and m._region is faulted and region.c.state:
             os.truncate(path, 4 * PAGE)
             other = threading.Thread(target=m.restore)
             other.start()
@@ -665,32 +666,6 @@ def test_a_restored_mapping_is_dirty(path):
     assert output(code, path, setup=MAPPED) == "True"
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda m: m.write_at(b"written", 0),
-        lambda m: m.write_at(bytearray(b"written"), 0),
-        lambda m: m.write_uint64_at(1 << 60, 0),
-        lambda m: m.write_struct_at("<q", 0, 99),
-        lambda m: m.write_string_at("written", 0),
-        lambda m: operator.setitem(m, slice(0, 7), b"written"),
-        lambda m: operator.setitem(m, 0, 99),
-    ],
-)
-def test_a_write_that_a_signal_handler_interrupted_is_owed(mapped, monkeypatch, write):
-    def interrupted(self):
-        raise KeyboardInterrupt
-
-    mapped[:7] = b"earlier"
-    mapped.flush()
-    before = mapped[:16]
-    monkeypatch.setattr("sharedmmap._region.Region.wrote", interrupted)
-    with contextlib.suppress(KeyboardInterrupt):
-        write(mapped)
-    assert mapped[:16] != before
-    assert mapped.dirty
-
-
 def test_a_slice_assigned_around_a_flush_is_owed(mapped):
     class Flushing:
         def __index__(self):
@@ -724,15 +699,15 @@ def test_writes_that_fail_fill_no_memory(path):
 
 
 def test_a_slice_that_the_file_shrinks_under_is_not_cut_short_in_silence(mapped, path, monkeypatch):
-    def write_from(self, memory, offset):
+    def write_part(region, memory, offset, size):
         os.truncate(path, PAGE)
-        self.refresh()
-        return whole(self, memory, offset)
+        region.refresh()
+        return whole(region, memory, offset, size)
 
-    whole = sharedmmap._region.Region.write_from
-    monkeypatch.setattr("sharedmmap._region.Region.write_from", write_from)
+    whole = sharedmmap._copies.write_part
+    monkeypatch.setattr("sharedmmap._copies.write_part", write_part)
     with pytest.raises(OutOfBoundsError, match=f"backs {PAGE} "):
-        mapped[: 2 * PAGE] = bytes(2 * PAGE)
+        mapped[: 2 * PAGE] = array("B", bytes(2 * PAGE))  # of any buffer but bytes and bytearray
 
 
 # ---- restore, of a file that was only found shorter ----

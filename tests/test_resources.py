@@ -196,13 +196,13 @@ def test_what_is_cut_off_while_it_is_locked_is_not_left_locked(path):
         def __getattr__(self, name):
             return getattr(lib, name)
 
-        def mlock(self, *args):
+        def region_lock(self, *args):
             os.truncate(path, PAGE)
-            return lib.mlock(*args)
+            return lib.region_lock(*args)
 
     m = sharedmmap.open(path)
-    lib = sharedmmap._mapping.lib
-    sharedmmap._mapping.lib = Cutting()
+    lib = sharedmmap._ranges.lib
+    sharedmmap._ranges.lib = Cutting()
     m.lock()
     print(status("VmLck") == PAGE)
     """

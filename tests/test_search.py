@@ -144,8 +144,16 @@ def test_hard_periodic_searches_are_right(mapped, content, sub, first, last):
 
 
 def test_any_buffer_can_be_searched_for(m):
-    for sub in bytearray(b"\x05\x06"), memoryview(b"\x05\x06"), memoryview(b"\x05-\x06-")[::2], m.view(5, 2):
+    for sub in bytearray(b"\x05\x06"), memoryview(b"\x05\x06"), m.view(5, 2):
         assert m.find(sub) == m.rfind(sub) == 5
+        assert sub in m
+
+
+def test_a_buffer_that_is_not_contiguous_cannot_be_searched_for(m):
+    sub = memoryview(b"\x05-\x06-")[::2]
+    for search in m.find, m.rfind, m.__contains__:
+        with pytest.raises(BufferError):
+            search(sub)
 
 
 @pytest.mark.parametrize("sub", ["a", 5, None, [5]])

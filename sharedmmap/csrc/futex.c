@@ -8,12 +8,12 @@
 #include <sys/syscall.h>
 #endif
 
-/* The futex is not a private one: waiters in all processes are found by the page of the file. The kernel
- * answers EFAULT, and sends no signal, where it cannot supply that page. */
+/* The futex is not a private one: waiters in all processes are found by the page of the file. Where the kernel cannot
+ * supply that page, it answers EFAULT and sends no signal. */
 
 int word_wait(struct word *word, uint32_t expected, int64_t nanoseconds)
 {
-    _Atomic uint32_t *at = reach(word, sizeof *at);
+    _Atomic uint32_t *at = word_to_load(word, sizeof *at);
     if (at == NULL) {
         errno = EFAULT;
         return -1;
@@ -47,7 +47,7 @@ int word_wait(struct word *word, uint32_t expected, int64_t nanoseconds)
 
 int word_notify(struct word *word, int count)
 {
-    _Atomic uint32_t *at = reach(word, sizeof *at);
+    _Atomic uint32_t *at = word_to_load(word, sizeof *at);
     if (at == NULL) {
         errno = EFAULT;
         return -1;

@@ -1,0 +1,29 @@
+"""Why the kernel could not supply a page: found out after the fault, from the file and its file system."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from ._native import ffi, lib
+
+__all__ = ["PAGE", "cause_of_fault"]
+
+PAGE = os.sysconf("SC_PAGESIZE")
+
+
+def cause_of_fault(c: Any) -> tuple[int, str, int]:
+    """The ``errno``, the text and the offset of a ``MappingFaultError``, for a region that has faulted."""
+    offset: int = lib.region_fault(c)
+    at = f"no page for offset {offset} of the mapping"
+    found = ffi.new("struct explanation *")
+    if lib.region_explain(c, found):
+        reason = ffi.errno
+        why = "its descriptor is not kept" if reason == errno.EBADF else os.strerror(reason)
+        return errno.EIO, f"{at}: {why}, so the cause cannot be asked", offset
+    if 0 <= found.size <= (c.offset + offset) // PAGE * PAGE:
+        return errno.ENXIO, f"{at}: the file is {found.size} bytes long now", offset
+    if found.free < PAGE:
+        return errno.ENOSPC, f"{at}: {os.strerror(errno.ENOSPC)}", offset
+    return errno.EIO, f"{at}: {os.strerror(errno.EIO)}, or the file was shorter for a moment", offset

@@ -1,0 +1,266 @@
+"""All that is different on PyPy: the quick calls through a pointer, and the memory of callers' buffers.
+
+The functions have the names, the arguments and the answers of the C functions that CPython calls in their place
+(``csrc/scalar.h``, ``csrc/object.h``, ``csrc/word.h``). Each has the same three steps: check the range against the
+limit, touch the memory, check the state. SAFETY refers to these, as in ``csrc/access.h``:
+
+- in bounds: checked against the limit just before; the file may shrink now, that is the SIGBUS handler's case.
+- alive: the caller refers to the region.
+
+What writes marks the region dirty before the access as well as after it: a signal handler may raise between the two.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Callable
+
+from ._ffi import ffi, lib
+from ._quick import lib as in_c
+from ._scalar_names import SCALARS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PIECE: int = lib.PIECE
+NOT_ACCESSIBLE: int = lib.NOT_ACCESSIBLE
+_BYTES = ffi.typeof("char[]")
+
+is_live = in_c.is_live
+region_is_clean = in_c.region_is_clean
+region_find = in_c.region_find
+region_rfind = in_c.region_rfind
+region_fill = in_c.region_fill
+region_move = in_c.region_move
+region_scatter = in_c.region_scatter
+
+
+class Refused(Exception):
+    """A quick call cannot do what it is asked for."""
+
+
+# ---- copies ----
+
+
+def region_read(c: Any, offset: int, dest: Any, size: int) -> int:
+    if not 0 <= offset <= c.limit - size:
+        return NOT_ACCESSIBLE
+    ffi.memmove(dest, c.base + offset, size)  # SAFETY: in bounds, alive
+    return NOT_ACCESSIBLE if c.state and not is_live(c) else 0
+
+
+def region_write(c: Any, offset: int, src: Any, size: int) -> int:
+    if not 0 <= offset <= c.limit - size or not c.writable:
+        return NOT_ACCESSIBLE
+    c.dirty = 1
+    ffi.memmove(c.base + offset, src, size)  # SAFETY: in bounds, alive
+    c.dirty = 1
+    return NOT_ACCESSIBLE if c.state and not is_live(c) else 0
+
+
+def region_bytes(c: Any, offset: int, size: int) -> bytes:
+    if not (0 <= size < PIECE and 0 <= offset <= c.limit - size):
+        raise Refused
+    found: bytes = ffi.buffer(c.base + offset, size)[:]  # SAFETY: in bounds, alive
+    if c.state and not is_live(c):
+        raise Refused
+    return found
+
+
+def region_get_item(c: Any, key: Any) -> Any:
+    if type(key) is not slice:
+        if type(key) is not int:
+            raise Refused
+        return load_uint8(c, key if key >= 0 else key + c.length)
+    start, stop, step = key.indices(c.length)
+    if step != 1:
+        raise Refused
+    return region_bytes(c, start, stop - start if stop > start else 0)
+
+
+def region_set_item(c: Any, key: Any, value: Any) -> int:
+    if type(key) is not slice or type(value) is not bytes:
+        raise Refused
+    start, stop, step = key.indices(c.length)
+    size = len(value)
+    if step != 1 or stop - start != size or not 0 < size < PIECE:
+        raise Refused
+    return region_write(c, start, value, size)
+
+
+def region_read_at(c: Any, dest: Any, offset: int) -> int:
+    if type(offset) is not int:
+        raise Refused
+    with memory_of(dest, True) as memory:
+        size = len(memory)
+        return size if 0 < size < PIECE and not region_read(c, offset, memory, size) else 0
+
+
+def region_write_at(c: Any, src: Any, offset: int) -> int:
+    if type(src) is not bytes or type(offset) is not int:
+        raise Refused
+    size = len(src)
+    return size if 0 < size < PIECE and not region_write(c, offset, src, size) else 0
+
+
+# ---- scalars ----
+
+
+def _accessors(name: str) -> tuple[Callable[..., Any], Callable[..., int]]:
+    """``load_NAME`` and ``store_NAME``."""
+    load_in_c, store_in_c = getattr(in_c, f"load_{name}"), getattr(in_c, f"store_{name}")
+    bits = int("".join(filter(str.isdigit, name)))
+    size = bits // 8
+    low: float
+    high: float
+    if name.startswith("float"):
+        number: type = float
+        stored_as = ffi.typeof("float *" if bits == 32 else "double *")
+        high = float.fromhex("0x1.fffffep127") if bits == 32 else sys.float_info.max
+        low = -high
+    else:
+        number = int
+        stored_as = ffi.typeof(f"{name}_t *")
+        # Not from a power of two: what was a long once stays one on PyPy, and is slow to compare with.
+        high = sys.maxsize >> 64 - bits if name.startswith("i") or bits == 64 else 2**bits - 1
+        low = 0 if name.startswith("u") else -high - 1
+    # A uint64 is loaded as a signed one, which PyPy does not box, and compared in the range of those first.
+    loaded_as, wrap = (ffi.typeof("int64_t *"), 2**64) if name == "uint64" else (stored_as, 0)
+    cast = ffi.cast
+
+    def load(c: Any, offset: int) -> Any:
+        if type(offset) is not int:
+            raise Refused
+        if 0 <= offset <= c.limit - size:
+            value = cast(loaded_as, c.base + offset)[0]  # SAFETY: in bounds, alive
+            if value != value:  # a NaN, of which a conversion may change the bits
+                value = load_in_c(c, offset)
+            if not c.state or is_live(c):
+                return value + wrap if wrap and value < 0 else value
+        raise Refused
+
+    def store(c: Any, offset: int, value: Any) -> int:
+        if type(offset) is not int or type(value) is not number:
+            raise Refused
+        if not (low <= value and (value <= high or value < wrap)):
+            if number is int:
+                raise Refused
+            status: int = store_in_c(c, offset, value)  # a NaN, an infinity, or too large
+            return status
+        if not (0 <= offset <= c.limit - size and c.writable):
+            return NOT_ACCESSIBLE
+        c.dirty = 1
+        cast(stored_as, c.base + offset)[0] = value  # SAFETY: in bounds, alive
+        c.dirty = 1
+        return NOT_ACCESSIBLE if c.state and not is_live(c) else 0
+
+    return load, store
+
+
+for _name in SCALARS:
+    globals()[f"load_{_name}"], globals()[f"store_{_name}"] = _accessors(_name)
+
+load_uint8: Callable[..., int]
+
+# ---- atomic words ----
+
+
+def _word_calls(name: str) -> dict[str, Callable[..., int]]:
+    size = ffi.sizeof(f"{name}_t")
+    # Two bounds, since comparing with a long is slow.
+    high, highest = min(sys.maxsize, 2 ** (8 * size) - 1), 2 ** (8 * size) - 1
+    load_at, exchange_at = getattr(in_c, f"load_at_{name}"), getattr(in_c, f"compare_exchange_at_{name}")
+
+    def load(word: Any) -> int:
+        c, offset = word.region, word.offset
+        if offset > c.limit - size:
+            raise Refused
+        value: int = load_at(c.base + offset)  # SAFETY: in bounds, alive
+        if c.state and not is_live(c):
+            raise Refused
+        return value
+
+    def compare_exchange(word: Any, expected: int, desired: int) -> int:
+        c, offset = word.region, word.offset
+        if offset > c.limit - size or not c.writable:
+            raise Refused
+        c.dirty = 1
+        seen: int = exchange_at(c.base + offset, expected, desired)  # SAFETY: in bounds, alive
+        c.dirty = 1
+        if c.state and not is_live(c):
+            raise Refused
+        return seen
+
+    def fetch(operation: str) -> Callable[[Any, int], int]:
+        operate_at = getattr(in_c, f"{operation}_at_{name}")
+
+        def operate(word: Any, operand: int) -> int:
+            c, offset = word.region, word.offset
+            if type(operand) is not int or not (0 <= operand and (operand <= high or operand <= highest)):
+                raise Refused
+            if offset > c.limit - size or not c.writable:
+                raise Refused
+            c.dirty = 1
+            before: int = operate_at(c.base + offset, operand)  # SAFETY: in bounds, alive
+            c.dirty = 1
+            if c.state and not is_live(c):
+                raise Refused
+            return before
+
+        return operate
+
+    return {
+        f"load_word_{name}": load,
+        f"compare_exchange_{name}": compare_exchange,
+        **{
+            f"{operation}_{name}": fetch(operation)
+            for operation in ("exchange", "fetch_add", "fetch_sub", "fetch_and", "fetch_or", "fetch_xor")
+        },
+    }
+
+
+globals().update(_word_calls("uint32"), **_word_calls("uint64"))
+
+# ---- callers' buffers ----
+
+
+def memory_of(buffer: Any, writable: bool) -> Any:
+    """A context manager for the memory of a C-contiguous buffer: ``char[]``, or ``bytes`` as they are."""
+    if type(buffer) is bytes and not writable and len(buffer) < PIECE:
+        return nullcontext(buffer)
+    try:
+        return ffi.from_buffer(_BYTES, buffer, writable)
+    except TypeError:  # there is no address
+        return _copy_of(memoryview(buffer), writable)
+
+
+@contextmanager
+def _copy_of(view: memoryview, writable: bool) -> Iterator[Any]:
+    with view, view.cast("B") as row:
+        if writable and row.readonly:
+            raise BufferError("the buffer is read-only")
+        memory = ffi.new(_BYTES, len(row))
+        ffi.buffer(memory)[:] = row.tobytes()
+        yield memory
+        if writable:
+            row[:] = ffi.buffer(memory)[:]
+
+
+# ---- dropped mappings ----
+
+_many_descriptors = 256
+
+
+def before_mapping() -> None:
+    """Called before a file is mapped: here collection is late, and what was dropped may hold all descriptors."""
+    global _many_descriptors
+    if lib.open_descriptors() >= _many_descriptors:
+        gc.collect()
+        _many_descriptors = max(256, 2 * lib.open_descriptors())
+
+
+def before_view(c: Any) -> None:
+    """Called before a view is made: here what searches or unpacks a ``memoryview`` keeps only its address."""
+    lib.region_keep(c)

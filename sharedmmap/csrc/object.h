@@ -1,0 +1,111 @@
+/* The quick module's calls that take or give Python objects, so that one call does what a method of File does. Only on
+ * CPython. In the declarations of that module uintptr_t stands for an object (quick.h): as an argument borrowed, as a
+ * result a new reference, or 0 with an exception.
+ *
+ * A call that cannot do the common case refuses: File takes the checked path then, which does it, or finds out what is
+ * wrong and raises the right exception. Copies of PIECE bytes and more are refused as well: these calls keep the GIL. */
+#ifndef SHAREDMMAP_OBJECT_H
+#define SHAREDMMAP_OBJECT_H
+#ifndef PYPY_VERSION
+
+#include "access.h"
+
+/* The range that a slice selects, as in bytes; false with an exception where it has a step. */
+static inline bool slice_range(struct region *region, PyObject *slice, int64_t *start, int64_t *size)
+{
+    Py_ssize_t first, stop, step;
+    if (PySlice_Unpack(slice, &first, &stop, &step) != 0)
+        return false;
+    *size = PySlice_AdjustIndices((Py_ssize_t)region->length, &first, &stop, step);
+    *start = first;
+    return step == 1 || refuse();
+}
+
+/* The offset that an exact int selects; negative ones count from the end. -1 with an exception. */
+static inline int64_t index_offset(struct region *region, PyObject *index)
+{
+    const int64_t offset = exact_int(index, 64, false);
+    return offset < 0 && !PyErr_Occurred() ? offset + region->length : offset;
+}
+
+/* The memory of a bytes object, or of a bytearray: that cannot be resized while the GIL is kept. NULL with an exception
+ * for any other object, and for both where they are larger than these calls copy. */
+static inline char *memory_of(PyObject *object, bool writable, int64_t *size)
+{
+    char *memory = NULL;
+    if (!writable && PyBytes_CheckExact(object)) {
+        memory = PyBytes_AsString(object);
+        *size = PyBytes_Size(object);
+    }
+#ifndef Py_GIL_DISABLED
+    else if (PyByteArray_CheckExact(object)) {
+        memory = PyByteArray_AsString(object);
+        *size = PyByteArray_Size(object);
+    }
+#endif
+    if (memory != NULL && *size > 0 && *size < PIECE)
+        return memory;
+    refuse();
+    return NULL;
+}
+
+static inline uintptr_t region_bytes(struct region *region, int64_t offset, int64_t size)
+{
+    if (size < 0 || size >= PIECE || !holds(region, offset, size))
+        return (uintptr_t)refuse();
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (bytes != NULL && (region_read(region, offset, PyBytes_AsString(bytes), size) != 0 || !is_live(region))) {
+        Py_DECREF(bytes);
+        return (uintptr_t)refuse();
+    }
+    return (uintptr_t)bytes;
+}
+
+static inline uintptr_t region_get_item(struct region *region, uintptr_t key)
+{
+    PyObject *object = (PyObject *)key;
+    int64_t start, size;
+    if (!PySlice_Check(object)) {
+        uint8_t byte;
+        const int64_t offset = index_offset(region, object);
+        if (PyErr_Occurred() || region_read(region, offset, &byte, 1) != 0)
+            return (uintptr_t)refuse();
+        return (uintptr_t)PyLong_FromLong(byte);
+    }
+    return slice_range(region, object, &start, &size) ? region_bytes(region, start, size) : 0;
+}
+
+/* 0 or NOT_ACCESSIBLE. */
+static inline int region_set_item(struct region *region, uintptr_t key, uintptr_t value)
+{
+    int64_t start, size, given;
+    if (!PySlice_Check((PyObject *)key)) {
+        const int64_t offset = index_offset(region, (PyObject *)key);
+        const uint8_t byte = (uint8_t)exact_int((PyObject *)value, 8, true);
+        return PyErr_Occurred() ? refuse() : region_write(region, offset, &byte, 1);
+    }
+    if (!slice_range(region, (PyObject *)key, &start, &size)) /* first: its __index__ may resize value */
+        return 0;
+    const char *memory = memory_of((PyObject *)value, false, &given);
+    if (memory == NULL)
+        return 0;
+    return given == size ? region_write(region, start, memory, size) : refuse();
+}
+
+/* The bytes copied: all that dest holds, or that src has. 0 where that was not done. */
+static inline int64_t region_read_at(struct region *region, uintptr_t dest, int64_t offset)
+{
+    int64_t size;
+    char *memory = memory_of((PyObject *)dest, true, &size);
+    return memory != NULL && region_read(region, offset, memory, size) == 0 ? size : 0;
+}
+
+static inline int64_t region_write_at(struct region *region, uintptr_t src, int64_t offset)
+{
+    int64_t size;
+    const char *memory = memory_of((PyObject *)src, false, &size);
+    return memory != NULL && region_write(region, offset, memory, size) == 0 ? size : 0;
+}
+
+#endif
+#endif

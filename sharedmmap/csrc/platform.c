@@ -1,0 +1,173 @@
+#include "platform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <linux/magic.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#endif
+#ifdef SYS_membarrier
+#include <linux/membarrier.h>
+#endif
+
+int file_status(int fd, struct file_status *status)
+{
+#ifdef STATX_SIZE
+    struct statx found;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_SIZE | STATX_INO | STATX_TYPE, &found) == 0) {
+        status->device = makedev(found.stx_dev_major, found.stx_dev_minor);
+        status->inode = found.stx_ino;
+        status->size = (int64_t)found.stx_size;
+        status->block = found.stx_blksize;
+        status->regular = S_ISREG(found.stx_mode);
+        return 0;
+    }
+    if (errno != ENOSYS && errno != EPERM) /* a seccomp filter older than the call says either */
+        return -1;
+#endif
+    struct stat plain;
+    if (fstat(fd, &plain) != 0)
+        return -1;
+    status->device = (uint64_t)plain.st_dev;
+    status->inode = (uint64_t)plain.st_ino;
+    status->size = (int64_t)plain.st_size;
+    status->block = (int64_t)plain.st_blksize;
+    status->regular = S_ISREG(plain.st_mode);
+    return 0;
+}
+
+#ifdef SYS_membarrier
+bool register_memory_barrier(void)
+{
+    return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
+bool memory_barrier_on_every_thread(void)
+{
+    return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+#else
+bool register_memory_barrier(void) { return false; }
+bool memory_barrier_on_every_thread(void) { return false; }
+#endif
+
+size_t page_size_of(int fd, const struct file_status *status)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+#ifdef __linux__
+    struct statfs system;
+    if (status->block > (int64_t)page && fstatfs(fd, &system) == 0 && system.f_type == HUGETLBFS_MAGIC)
+        return (size_t)system.f_bsize;
+#else
+    (void)fd;
+    (void)status;
+#endif
+    return page;
+}
+
+/* Where no call extends a file without the risk of shortening it: zeros are appended. An append never writes over
+ * what another process has appended meanwhile; the file may come out longer than `end` then. `fd` has to be open for
+ * appending, where there is no pwritev2(2). */
+static int append_zeros(int fd, int64_t end)
+{
+    enum { CHUNK = 1 << 18 };
+    struct file_status now;
+    int result = -1;
+    char *zeros = calloc(1, CHUNK);
+    if (zeros == NULL)
+        return -1;
+    while ((result = file_status(fd, &now)) == 0 && now.size < end) {
+        const int64_t missing = end - now.size;
+        const struct iovec chunk = {zeros, missing < CHUNK ? (size_t)missing : CHUNK};
+#ifdef RWF_APPEND
+        const ssize_t written = pwritev2(fd, &chunk, 1, 0, RWF_APPEND);
+#else
+        const ssize_t written = writev(fd, &chunk, 1);
+#endif
+        if (written < 0) {
+            result = -1;
+            break;
+        }
+    }
+    const int reason = errno;
+    free(zeros);
+    errno = reason;
+    return result;
+}
+
+#ifdef __APPLE__
+
+/* The same file through a description of its own, so that O_APPEND is set on nobody else's. */
+static int open_for_appending(int fd)
+{
+    char path[MAXPATHLEN];
+    struct file_status ours, found;
+    if (file_status(fd, &ours) != 0 || fcntl(fd, F_GETPATH, path) == -1)
+        return -1;
+    const int own = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (own < 0)
+        return -1;
+    if (file_status(own, &found) == 0 && found.device == ours.device && found.inode == ours.inode)
+        return own;
+    close(own);
+    errno = EOPNOTSUPP; /* unlinked, or another file has its name now */
+    return -1;
+}
+
+int extend(int fd, int64_t end)
+{
+    struct file_status now;
+    if (file_status(fd, &now) != 0)
+        return -1;
+    if (now.size >= end)
+        return 0;
+    const int own = open_for_appending(fd);
+    if (own < 0)
+        return -1;
+    const int result = append_zeros(own, end), reason = errno;
+    close(own);
+    errno = reason;
+    return result;
+}
+
+/* F_PREALLOCATE neither extends a file nor fills its holes: so what is missing at the end is written as zeros, which
+ * allocates it, and a hole within the file stays one. */
+int allocate(int fd, int64_t offset, int64_t length) { return extend(fd, offset + length); }
+
+#else
+
+/* fallocate(2) of the last byte alone leaves the rest sparse, and a file that is longer as it is. */
+int extend(int fd, int64_t end)
+{
+    struct file_status now;
+    if (file_status(fd, &now) != 0)
+        return -1;
+    if (now.size >= end || fallocate(fd, 0, end - 1, 1) == 0)
+        return 0;
+    return errno == EOPNOTSUPP || errno == ENOSYS ? append_zeros(fd, end) : -1;
+}
+
+/* Not posix_fallocate(3): where the file system cannot allocate, the C library writes to the file instead, and would
+ * undo what others write to it meanwhile. */
+int allocate(int fd, int64_t offset, int64_t length) { return fallocate(fd, 0, offset, length); }
+
+#endif
+
+int lock_on_fault(const void *start, size_t size)
+{
+#if defined(SYS_mlock2) && defined(MLOCK_ONFAULT)
+    return (int)syscall(SYS_mlock2, start, size, MLOCK_ONFAULT);
+#else
+    (void)start;
+    (void)size;
+    errno = ENOSYS;
+    return -1;
+#endif
+}

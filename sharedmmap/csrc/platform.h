@@ -1,0 +1,41 @@
+/* What Linux and macOS spell differently. */
+#ifndef SHAREDMMAP_PLATFORM_H
+#define SHAREDMMAP_PLATFORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct file_status {
+    uint64_t device, inode; /* which file it is */
+    int64_t size;
+    int64_t block; /* the preferred size of transfers: that of the pages on hugetlbfs */
+    bool regular;
+};
+
+/* What fstat(2) says of fd; -1 with errno. Where there is statx(2) only these fields are asked for: since Linux 6.13
+ * a plain fstat(2) marks the time stamps as seen, and the next write has to make new ones. */
+int file_status(int fd, struct file_status *status);
+
+/* Registers the process for memory_barrier_on_every_thread(). False where the system has no such call. */
+bool register_memory_barrier(void);
+
+/* Every thread of the process passes a full memory barrier before this returns. False where the system refuses.
+ * Async-signal-safe. */
+bool memory_barrier_on_every_thread(void);
+
+/* The size of the pages that mmap(2) uses for fd: huge ones on hugetlbfs. */
+size_t page_size_of(int fd, const struct file_status *status);
+
+/* Makes the file at least `end` bytes long, sparse where the file system can do that, and never shorter: another
+ * process may grow it at the same time. -1 with errno. */
+int extend(int fd, int64_t end);
+
+/* Allocates disk space for `length` bytes of fd from `offset`, extending the file; never shortens it and never writes
+ * over what it holds. -1 with errno: EOPNOTSUPP where the file system cannot allocate. */
+int allocate(int fd, int64_t offset, int64_t length);
+
+/* mlock2(2) with MLOCK_ONFAULT; -1 with ENOSYS where the system has none. */
+int lock_on_fault(const void *start, size_t size);
+
+#endif

@@ -1,0 +1,82 @@
+/* Atomic operations on an aligned word of a region, sequentially consistent, for threads and processes alike.
+ *
+ * On CPython an operation is one call: check the range, operate, check the state. Where it was not made, or may not have
+ * reached the file, the result is no_value(). PyPy makes the same checks in Python, which its compiler inlines, and calls
+ * the operations at an address, NAME_at_TYPE; with one call it could not tell a 0 from no value. */
+#ifndef SHAREDMMAP_WORD_H
+#define SHAREDMMAP_WORD_H
+
+#include "access.h"
+
+struct word {
+    struct region *region;
+    int64_t offset; /* its address, region->base + offset, is a multiple of its size */
+};
+
+/* The address, if the word is within the limit now, or NULL. */
+static inline void *word_to_load(struct word *word, int64_t size)
+{
+    return holds(word->region, word->offset, size) ? word->region->base + word->offset : NULL;
+}
+
+static inline void *word_to_write(struct word *word, int64_t size)
+{
+    return may_write(word->region, word->offset, size) ? word->region->base + word->offset : NULL;
+}
+
+/* SAFETY, of all that follows: in bounds, as word_to_load() or word_to_write() said just before (on PyPy the same check
+ * in Python); alive, since who has the word has a reference to its region. */
+#define DEFINE_FETCH(NAME, TYPE, OPERATION)                                                                \
+    static inline TYPE OPERATION##_at_##NAME(void *at, TYPE operand)                                       \
+    {                                                                                                      \
+        return atomic_##OPERATION((_Atomic TYPE *)at, operand);                                            \
+    }                                                                                                      \
+    static inline TYPE OPERATION##_##NAME(struct word *word, TYPE operand)                                 \
+    {                                                                                                      \
+        void *at = word_to_write(word, sizeof(TYPE));                                                      \
+        if (at == NULL)                                                                                    \
+            return (TYPE)no_value();                                                                       \
+        const TYPE before = OPERATION##_at_##NAME(at, operand);                                            \
+        return mark_dirty_and_check(word->region) ? before : (TYPE)no_value();                             \
+    }
+
+#define DEFINE_WORD(NAME, TYPE)                                                                            \
+    static inline TYPE load_at_##NAME(void *at) { return atomic_load((_Atomic TYPE *)at); }                \
+    static inline TYPE load_word_##NAME(struct word *word)                                                 \
+    {                                                                                                      \
+        void *at = word_to_load(word, sizeof(TYPE));                                                       \
+        if (at == NULL)                                                                                    \
+            return (TYPE)no_value();                                                                       \
+        const TYPE value = load_at_##NAME(at);                                                             \
+        return is_live(word->region) ? value : (TYPE)no_value();                                           \
+    }                                                                                                      \
+    /* What was seen: `expected` where, and only where, the exchange was made. */                          \
+    static inline TYPE compare_exchange_at_##NAME(void *at, TYPE expected, TYPE desired)                   \
+    {                                                                                                      \
+        atomic_compare_exchange_strong((_Atomic TYPE *)at, &expected, desired);                            \
+        return expected;                                                                                   \
+    }                                                                                                      \
+    static inline TYPE compare_exchange_##NAME(struct word *word, TYPE expected, TYPE desired)             \
+    {                                                                                                      \
+        void *at = word_to_write(word, sizeof(TYPE));                                                      \
+        if (at == NULL)                                                                                    \
+            return (TYPE)no_value();                                                                       \
+        const TYPE seen = compare_exchange_at_##NAME(at, expected, desired);                               \
+        const bool live = seen == expected ? mark_dirty_and_check(word->region) : is_live(word->region);   \
+        return live ? seen : (TYPE)no_value();                                                             \
+    }                                                                                                      \
+    DEFINE_FETCH(NAME, TYPE, exchange)                                                                     \
+    DEFINE_FETCH(NAME, TYPE, fetch_add)                                                                    \
+    DEFINE_FETCH(NAME, TYPE, fetch_sub)                                                                    \
+    DEFINE_FETCH(NAME, TYPE, fetch_and)                                                                    \
+    DEFINE_FETCH(NAME, TYPE, fetch_or)                                                                     \
+    DEFINE_FETCH(NAME, TYPE, fetch_xor)
+
+/* Sleeps until woken or for `nanoseconds`, unless the word differs from `expected`. 0 where it was woken, or
+ * -1 with EAGAIN (it differs), ETIMEDOUT, EINTR, or EFAULT (the word is out of reach). */
+int word_wait(struct word *word, uint32_t expected, int64_t nanoseconds);
+
+/* Wakes up to `count` of those that wait for the word, in this process or another; how many. -1 with EFAULT. */
+int word_notify(struct word *word, int count);
+
+#endif
