@@ -57,11 +57,23 @@ def run(program: Path, *arguments: object) -> int:
 
 # ---- the handler ----
 
+HANDLER = ("guard.c", "sigbus.c", "../tests/native/second_copy.c")
 SCENARIOS = {
     "threads": 0,
     "ours within": 0,
     "foreign within": -signal.SIGBUS,
+    "foreign within, uninterrupted": -signal.SIGBUS,
     "jumps": 0,
+    "jumps in threads": 0,
+    "same page": 0,
+    "waits": 0,
+    "one shot": -signal.SIGBUS,
+    "mask": 0,
+    "in turns": 0,
+    "leads back": -signal.SIGBUS,
+    "restored": -signal.SIGBUS,
+    "two copies": 0,
+    "raised again": -signal.SIGBUS,
     "small stack": 0,
     "short of memory": 0,
 }
@@ -71,14 +83,14 @@ SCENARIOS = {
 def test_the_handler_mends_what_is_ours_and_leaves_all_else_as_it_was(build, tmp_path, scenario):
     if scenario == "short of memory" and sys.platform != "linux":
         pytest.skip("how Linux limits memory")
-    program = build("handler", "guard.c", "sigbus.c")
+    program = build("handler", *HANDLER)
     assert run(program, scenario, tmp_path) == SCENARIOS[scenario]
 
 
 def test_the_handler_makes_no_system_call_but_a_barrier_and_one_mmap(build, tmp_path):
     if shutil.which("strace") is None:
         pytest.skip("strace is not here")
-    program, trace = build("handler", "guard.c", "sigbus.c"), tmp_path / "trace"
+    program, trace = build("handler", *HANDLER), tmp_path / "trace"
     strace = ["strace", "-o", trace]
     if subprocess.run([*strace, "true"], capture_output=True, check=False).returncode:
         pytest.skip("strace may not trace here")

@@ -144,6 +144,7 @@ def test_an_ignored_sigbus_stays_ignored(path):
     assert output(code, path, setup=SETUP) == "ENXIO"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS repeats the fault for ever, without us too")
 def test_ignoring_sigbus_does_not_hang_a_foreign_fault(path):
     code = """
     signal.signal(signal.SIGBUS, signal.SIG_IGN)
@@ -197,8 +198,10 @@ def test_a_python_handler_does_not_see_a_fault_of_ours(path, signalled):
 
 
 @pytest.mark.parametrize("signalled", SIGNALLED.values(), ids=SIGNALLED)
-def test_a_python_handler_does_not_make_a_foreign_fault_loop(path, signalled):
-    assert run(f"{signalled}\nforeign_fault()", path, setup=SETUP, timeout=20).returncode == -signal.SIGBUS
+def test_a_foreign_fault_repeats_under_a_python_handler_as_it_does_without_us(path, signalled):
+    """The handler in C only leaves a note for the interpreter, which never gets to it: a timer ends the process."""
+    code = f"{signalled}\nsignal.setitimer(signal.ITIMER_PROF, 0.1)\nforeign_fault()"
+    assert run(code, path, setup=SETUP, timeout=20).returncode == -signal.SIGPROF
 
 
 # ---- chains and cycles ----
@@ -212,44 +215,52 @@ STEPS = {
     "disable": faulthandler.disable,
     "signal": lambda: signal.signal(signal.SIGBUS, handler),
 }
+ORDERS = [order for length in (1, 2, 3, 4) for order in product(STEPS, repeat=length)]
 
 def status_of(steps, end):
-    # of a process that takes these steps in this order; 0 where `end` returns the name of the fault
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(10)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        kept = [STEPS[step]() for step in steps]
-        os._exit(end() != "ENXIO")
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-def all_orders(end, expected):
-    for length in 1, 2, 3:
-        for steps in product(STEPS, repeat=length):
-            # faulthandler over a Python handler loops at a fault without us, too
-            if "signal enable" in " ".join(step for step in steps if step != "disable"):
-                continue
-            status = status_of((*steps, "map"), end)
-            if status != expected:
-                print(*steps, status)
+    # of a process that takes these steps in this order, and the number of reports of faulthandler;
+    # 0 where `end` returns the name of the fault
+    with open(f"{path}.err", "w+b") as err:
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(err.fileno(), 2)
+            kept = [STEPS[step]() for step in steps]
+            signal.setitimer(signal.ITIMER_PROF, 0.03)
+            os._exit(end() != "ENXIO")
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        err.seek(0)
+        return status, err.read().count(b"Bus error")
 """
 
 
 def test_a_fault_of_ours_raises_whatever_order_handlers_were_installed_in(path):
-    code = "all_orders(lambda: fault_of_ours(mapped()), 0)"
+    code = """
+    for steps in ORDERS:
+        result = status_of((*steps, "map"), lambda: fault_of_ours(mapped()))
+        if result != (0, 0):
+            print(*steps, result)
+    """
     assert output(code, path, setup=SETUP + CHAINED) == ""
 
 
-@pytest.mark.parametrize("times", [1, 3])
-def test_a_foreign_fault_kills_whatever_order_handlers_were_installed_in(path, times):
-    """Handlers that keep each other as their previous form cycles; they end in death, not in a hang."""
+@pytest.mark.parametrize("cause", ["foreign_fault()", "os.kill(os.getpid(), signal.SIGBUS)"], ids=["fault", "kill"])
+@pytest.mark.parametrize("mapping", ["mapped()", "fault_of_ours(mapped())"], ids=["mapped", "after a fault"])
+def test_a_foreign_signal_ends_as_without_us_whatever_order_handlers_were_installed_in(path, mapping, cause):
+    """The same steps without a mapping are what it is compared with, the reports of faulthandler included."""
     code = f"""
-    def end():
-        for _ in range({times - 1}):
-            fault_of_ours(mapped())
-        foreign_fault()
+    without_us = {{}}
 
-    all_orders(end, -signal.SIGBUS)
+    def end():
+        {mapping}
+        {cause}
+
+    for steps in ORDERS:
+        others = tuple(step for step in steps if step != "map")
+        if others not in without_us:
+            without_us[others] = status_of(others, lambda: {cause})
+        result = status_of(steps, end)
+        if result != without_us[others]:
+            print(*steps, result, without_us[others])
     """
     assert output(code, path, setup=SETUP + CHAINED) == ""
 

@@ -1,9 +1,10 @@
-/* The discipline of the SIGBUS handler: handler SCENARIO FOLDER. Ends with 0, or as the scenario says.
+/* What the SIGBUS handler does: handler SCENARIO FOLDER. Ends with 0, or as the scenario says.
  *
- * A foreign region is a mapping of a file cut to nothing that is not in the registry; `mend`, installed before
- * our handler, is what the library that made it would do about it. */
+ * A foreign region is a mapping of an empty file that is not in the registry. `mend`, installed before our
+ * handler, is the handler of the library that made it. */
 #include "native.h"
 #include "scalar.h"
+#include "sigbus.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -44,17 +45,18 @@ static volatile char *foreign_region(void)
     return start;
 }
 
+static sigset_t mask_of_handler;
+
 static void install(void (*handler)(int, siginfo_t *, void *), int flags)
 {
-    struct sigaction action = {.sa_flags = SA_SIGINFO | flags};
+    struct sigaction action = {.sa_flags = SA_SIGINFO | flags, .sa_mask = mask_of_handler};
     action.sa_sigaction = handler;
-    sigemptyset(&action.sa_mask);
     check(sigaction(SIGBUS, &action, NULL) == 0);
 }
 
 /* ---- the other library ---- */
 
-static _Thread_local volatile char *expected;
+static _Thread_local volatile char *volatile expected;
 static _Thread_local volatile int mended;
 
 static void mend(int number, siginfo_t *info, void *context)
@@ -68,7 +70,7 @@ static void mend(int number, siginfo_t *info, void *context)
 
 static void fault_abroad(int64_t offset)
 {
-    volatile char *start = foreign_region();
+    volatile char *volatile start = foreign_region(); /* or the access may be moved before what it is to follow */
     const int before = mended;
     expected = start + offset;
     *expected = 7;
@@ -82,6 +84,14 @@ static void mask_of_thread(sigset_t *mask)
 {
     sigemptyset(mask);
     check(pthread_sigmask(SIG_SETMASK, NULL, mask) == 0);
+}
+
+static bool same_mask(const sigset_t *a, const sigset_t *b)
+{
+    for (int number = 1; number < NSIG; number++)
+        if (sigismember(a, number) != sigismember(b, number))
+            return false;
+    return true;
 }
 
 /* Faults in regions of ours and of others'; errno and the mask stay what they were. */
@@ -103,7 +113,7 @@ static void *fault(void *seed)
             fault_abroad(at % page);
         check(errno == i);
         mask_of_thread(&now);
-        check(memcmp(&now, &mask, sizeof mask) == 0);
+        check(same_mask(&now, &mask));
         region_close(region);
     }
     return NULL;
@@ -164,7 +174,9 @@ static void ours_within(void)
 
 static void fault_abroad_again(int number, siginfo_t *info, void *context)
 {
+    static int calls;
     (void)number, (void)info, (void)context;
+    check(++calls == 1);
     *foreign_region() = 7;
 }
 
@@ -176,27 +188,316 @@ static void foreign_within(void)
     *foreign_region() = 7;
 }
 
+/* Ends in SIGBUS. */
+static void foreign_within_uninterrupted(void)
+{
+    sigfillset(&mask_of_handler);
+    foreign_within();
+}
+
 /* ---- a handler that leaves by a jump, as many do ---- */
 
-static sigjmp_buf back;
+static _Thread_local sigjmp_buf *volatile back;
 
 static void jump(int number, siginfo_t *info, void *context)
 {
     (void)number, (void)info, (void)context;
-    siglongjmp(back, 1);
+    siglongjmp(*back, 1);
+}
+
+/* A foreign fault, recovered from right here. */
+static void recover(void)
+{
+    volatile char *volatile start = foreign_region();
+    sigjmp_buf here;
+    back = &here;
+    if (sigsetjmp(here, 1) == 0) {
+        *start = 7;
+        check(false);
+    }
+    munmap((void *)start, (size_t)page);
+}
+
+static void recover_at_depth(int depth)
+{
+    volatile char used[200];
+    used[0] = (char)depth;
+    recover();
+    if (depth > 0)
+        recover_at_depth(depth - 1);
+    check(used[0] == (char)depth);
+    recover();
+}
+
+/* As code does that must not be interrupted. */
+static void recover_with_all_else_blocked(void)
+{
+    sigset_t mask, before;
+    sigfillset(&mask);
+    sigdelset(&mask, SIGBUS);
+    check(pthread_sigmask(SIG_SETMASK, &mask, &before) == 0);
+    recover();
+    check(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+}
+
+static void jump_about(void)
+{
+    fault_in(lost_region(), 0);
+    for (int i = 0; i < 100; i++) {
+        recover();
+        recover_with_all_else_blocked();
+    }
+    recover_at_depth(100);
+    fault_in(lost_region(), 0);
 }
 
 static void jumps(void)
 {
     install(jump, 0);
+    jump_about();
+    sigfillset(&mask_of_handler);
+    install(jump, 0);
+    jump_about();
+}
+
+static void *jump_in_thread(void *alternate)
+{
+    if (alternate != NULL) {
+        const stack_t stack = {.ss_sp = alternate, .ss_size = 1 << 16};
+        check(sigaltstack(&stack, NULL) == 0);
+    }
+    jump_about();
+    const stack_t none = {.ss_flags = SS_DISABLE};
+    check(sigaltstack(&none, NULL) == 0);
+    return NULL;
+}
+
+static void jumps_in_threads(void)
+{
+    static char alternate[THREADS / 2][1 << 16];
+    pthread_t running[THREADS];
+    install(jump, SA_ONSTACK);
+    for (int i = 0; i < THREADS; i++)
+        check(pthread_create(&running[i], NULL, jump_in_thread, i < THREADS / 2 ? alternate[i] : NULL) == 0);
+    for (int i = 0; i < THREADS; i++)
+        check(pthread_join(running[i], NULL) == 0);
+}
+
+/* ---- a handler that is called many times for one page ---- */
+
+enum { OFTEN = 40000 };
+
+static void same_page(void)
+{
+    install(mend, 0);
     fault_in(lost_region(), 0);
-    volatile char *start = foreign_region();
-    for (volatile int i = 0; i < 1000; i++)
-        if (sigsetjmp(back, 1) == 0) {
-            *start = 7;
-            check(false);
+    volatile char *volatile start = foreign_region();
+    expected = start;
+    for (int i = 1; i <= OFTEN; i++) {
+        *start = 7;
+        check(mended == i);
+        check(mmap((void *)start, (size_t)page, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_SHARED, empty, 0) == start);
+    }
+}
+
+static void mend_in_the_end(int number, siginfo_t *info, void *context)
+{
+    static int calls;
+    if (++calls == OFTEN)
+        mend(number, info, context);
+}
+
+static void waits(void)
+{
+    install(mend_in_the_end, 0);
+    fault_in(lost_region(), 0);
+    fault_abroad(8);
+}
+
+/* ---- what the kernel does for a handler ---- */
+
+static void return_at_once(int number, siginfo_t *info, void *context) { (void)number, (void)info, (void)context; }
+
+static void return_once(int number, siginfo_t *info, void *context)
+{
+    static int calls;
+    (void)number, (void)info, (void)context;
+    check(++calls == 1);
+}
+
+/* Ends in SIGBUS. */
+static void one_shot(void)
+{
+    install(return_once, (int)SA_RESETHAND);
+    fault_in(lost_region(), 0);
+    *foreign_region() = 7;
+}
+
+static void mend_unless_interrupted(int number, siginfo_t *info, void *context)
+{
+    sigset_t mask;
+    check(pthread_sigmask(SIG_SETMASK, NULL, &mask) == 0 && sigismember(&mask, SIGUSR1) == 1);
+    mend(number, info, context);
+}
+
+static void mask(void)
+{
+    sigaddset(&mask_of_handler, SIGUSR1);
+    install(mend_unless_interrupted, 0);
+    sigset_t before, after;
+    mask_of_thread(&before);
+    fault_in(lost_region(), 0);
+    fault_abroad(8);
+    mask_of_thread(&after);
+    check(same_mask(&before, &after));
+}
+
+/* ---- other libraries in front ---- */
+
+/* Keeps the handler that was there, and forwards every signal to it. */
+#define LIBRARY(name)                                                                                      \
+    static struct sigaction before_##name;                                                                 \
+    static volatile int calls_of_##name;                                                                   \
+    static void forward_from_##name(int number, siginfo_t *info, void *context)                            \
+    {                                                                                                      \
+        calls_of_##name = calls_of_##name + 1;                                                             \
+        before_##name.sa_sigaction(number, info, context);                                                 \
+    }                                                                                                      \
+    static void put_##name##_in_front(void)                                                                \
+    {                                                                                                      \
+        check(sigaction(SIGBUS, NULL, &before_##name) == 0);                                               \
+        check(before_##name.sa_sigaction != forward_from_##name);                                          \
+        install(forward_from_##name, SA_NODEFER);                                                          \
+    }
+
+LIBRARY(first)
+LIBRARY(second)
+
+static void put_ours_in_front(void) { region_close(map_region(one_page, page)); }
+
+/* Each overwrites what it had before: they and we call each other. */
+static void in_turns(void)
+{
+    install(mend, 0);
+    for (int i = 0; i < 20; i++) {
+        put_ours_in_front();
+        put_first_in_front();
+        put_ours_in_front();
+        put_second_in_front();
+    }
+    for (int i = 0; i < 2; i++) {
+        calls_of_first = calls_of_second = 0;
+        fault_abroad(8);
+        check(calls_of_first > 0 && calls_of_second > 0);
+        fault_in(lost_region(), 0); /* ours in front again */
+    }
+}
+
+/* The first handler leads back to us: there is no other. Ends in SIGBUS. */
+static void leads_back(void)
+{
+    install(forward_from_first, SA_NODEFER);
+    put_ours_in_front();
+    check(sigaction(SIGBUS, NULL, &before_first) == 0);
+    *foreign_region() = 7;
+}
+
+/* The handler in front restores the one that it had found, and does nothing any more. Ends in SIGBUS. */
+static void restored(void)
+{
+    put_ours_in_front();
+    struct sigaction before;
+    check(sigaction(SIGBUS, NULL, &before) == 0);
+    install(return_at_once, 0);
+    put_ours_in_front();
+    check(sigaction(SIGBUS, &before, NULL) == 0);
+    put_ours_in_front();
+    *foreign_region() = 7;
+}
+
+/* ---- a second copy of this package in the process ---- */
+
+extern int allocations_of_second_copy;
+extern bool second_copy_install(sigbus_mend *mend);
+
+static uintptr_t of_second_copy;
+
+static bool mend_for_second_copy(uintptr_t address, bool certain)
+{
+    (void)certain;
+    const bool its = of_second_copy != 0 && (address & ~(uintptr_t)(page - 1)) == of_second_copy;
+    return its && mmap((void *)of_second_copy, (size_t)page, PROT_READ | PROT_WRITE,
+                       MAP_FIXED | MAP_PRIVATE | MAP_ANON, -1, 0) != MAP_FAILED;
+}
+
+static void put_second_copy_in_front(void) { check(second_copy_install(mend_for_second_copy)); }
+
+static void fault_everywhere(void)
+{
+    struct region *region = lost_region(); /* ours in front, if it is not */
+    for (int i = 0; i < 2; i++) {
+        fault_abroad(8);
+        volatile char *volatile start = foreign_region();
+        of_second_copy = (uintptr_t)start;
+        *start = 7;
+        check(*start == 7);
+        munmap((void *)start, (size_t)page);
+        of_second_copy = 0;
+        if (i == 0) {
+            fault_in(region, 8);
+            put_second_copy_in_front();
         }
-    fault_in(lost_region(), 0);
+    }
+    region_close(region);
+    region = lost_region();
+    put_second_copy_in_front();
+    fault_in(region, 8);
+    region_close(region);
+}
+
+static void two_copies(void)
+{
+    install(mend, 0);
+    for (int i = 0; i < 100; i++) {
+        put_ours_in_front();
+        put_second_copy_in_front();
+        if (i < 20)
+            fault_everywhere();
+    }
+    const int before = allocations_of_second_copy;
+    for (int i = 0; i < 1000; i++) {
+        put_ours_in_front();
+        put_second_copy_in_front();
+    }
+    check(allocations_of_second_copy == before);
+    fault_everywhere();
+}
+
+/* As faulthandler does: restores what it found, a copy of ours, and raises the signal again. Ends in SIGBUS. */
+static struct sigaction before_report;
+
+static void restore_and_raise(int number, siginfo_t *info, void *context)
+{
+    static int calls;
+    (void)info, (void)context;
+    check(++calls == 1);
+    check(sigaction(SIGBUS, &before_report, NULL) == 0);
+    raise(number);
+}
+
+static void raised_again(void)
+{
+    signal(SIGBUS, SIG_DFL);
+    for (int i = 0; i < 21; i++) {
+        put_ours_in_front();
+        put_second_copy_in_front();
+    }
+    check(sigaction(SIGBUS, NULL, &before_report) == 0);
+    install(restore_and_raise, SA_NODEFER);
+    put_ours_in_front();
+    put_second_copy_in_front();
+    put_ours_in_front();
+    *foreign_region() = 7;
 }
 
 /* ---- an alternate stack, as small as the system allows ---- */
@@ -257,11 +558,27 @@ int main(int count, char **arguments)
     static const struct {
         const char *name;
         void (*run)(void);
-    } scenarios[] = {{"threads", threads},         {"ours within", ours_within}, {"foreign within", foreign_within},
-                     {"jumps", jumps},             {"small stack", small_stack}, {"short of memory", short_of_memory},
+    } scenarios[] = {{"threads", threads},
+                     {"ours within", ours_within},
+                     {"foreign within", foreign_within},
+                     {"foreign within, uninterrupted", foreign_within_uninterrupted},
+                     {"jumps", jumps},
+                     {"jumps in threads", jumps_in_threads},
+                     {"same page", same_page},
+                     {"waits", waits},
+                     {"one shot", one_shot},
+                     {"mask", mask},
+                     {"in turns", in_turns},
+                     {"leads back", leads_back},
+                     {"restored", restored},
+                     {"two copies", two_copies},
+                     {"raised again", raised_again},
+                     {"small stack", small_stack},
+                     {"short of memory", short_of_memory},
                      {"once", once}};
     check(count == 3);
     alarm(60);
+    sigemptyset(&mask_of_handler);
     page = sysconf(_SC_PAGESIZE);
     empty = make_file(arguments[2], 0);
     one_page = make_file(arguments[2], page);

@@ -2,7 +2,7 @@
 #ifndef NATIVE_H
 #define NATIVE_H
 
-#include "guard.h"
+#include "region.h"
 
 #include <stdio.h>
 #include <stdlib.h>
