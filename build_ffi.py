@@ -76,7 +76,8 @@ REGION = """
     #define SEARCH_FAILED ...
     #define TOO_LARGE ...
     void *region_new(size_t size);
-    const char *region_map(struct region *region, int fd, int64_t offset, int64_t length, bool writable, bool track);
+    const char *region_map(struct region *region, int fd, int64_t offset, int64_t length, bool writable,
+                           bool track);
     const char *region_map_again(struct region *region, struct region *old);
     int region_unmap(struct region *region);
     void region_end(struct region *region);
@@ -117,7 +118,7 @@ COPIES = """
 
 # On CPython alone, where uintptr_t stands for a Python object: csrc/object.h.
 OBJECTS = """
-    uintptr_t refused_exception(void);
+    void refuse_with(uintptr_t exception);
     uintptr_t region_bytes(struct region *region, int64_t offset, int64_t size);
     uintptr_t region_get_item(struct region *region, uintptr_t key);
     int region_set_item(struct region *region, uintptr_t key, uintptr_t value);

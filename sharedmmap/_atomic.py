@@ -9,7 +9,7 @@ import time
 from typing import Any, Callable, ClassVar, Protocol, SupportsIndex
 
 from ._arguments import as_index, as_size
-from ._native import Refused, ffi, lib, quick
+from ._native import RefusedError, ffi, lib, quick
 from ._region import Region
 
 __all__ = ["AtomicUint32", "AtomicUint64"]
@@ -38,11 +38,11 @@ _OPERATIONS = {
 }
 
 
-def _operation(name: str, call: Callable[[Any, int], int]) -> Callable[[_AtomicWord, SupportsIndex], int]:
+def _operation(name: str, call: Callable[[Any, Any], int]) -> Callable[[_AtomicWord, SupportsIndex], int]:
     def operate(self: _AtomicWord, operand: SupportsIndex) -> int:
         try:
-            return call(self._word, operand)  # type: ignore[arg-type]  (what is no int, it refuses)
-        except Refused:
+            return call(self._word, operand)  # it refuses what is no int
+        except RefusedError:
             pass
         return self._checked(call, self._operand(operand))
 
@@ -111,7 +111,7 @@ class _AtomicWord:
             self._region.require(self._offset, self._SIZE, writing=writing)
             try:
                 return call(self._word, *operands)
-            except Refused:  # the limit or the state has changed since
+            except RefusedError:  # the limit or the state has changed since
                 continue
 
     def _operand(self, value: SupportsIndex) -> int:
@@ -127,7 +127,7 @@ class _AtomicWord:
         try:
             value: int = self._load(self._word)
             return value
-        except Refused:
+        except RefusedError:
             pass
         return self._checked(self._load)
 
@@ -141,7 +141,7 @@ class _AtomicWord:
         try:
             seen: int = self._compare_exchange(self._word, expected, desired)
             return seen == expected, seen
-        except Refused:
+        except RefusedError:
             pass
         seen = self._checked(self._compare_exchange, expected, desired)
         return seen == expected, seen

@@ -1,8 +1,8 @@
 """The checked paths of copies: reading, writing, searching and moving; and views.
 
-Each function takes the region that its operation took, and is right for every argument; ``File`` tries a quick call
-first. A copy is repeated where the limit or the state changed between the check and the copy: ``require`` then raises, or
-finds that there is more room now.
+Each function takes the region that its operation took, and is right for every argument; ``File`` tries a quick
+call first. A copy is repeated where the limit or the state changed between the check and the copy: ``require``
+then raises, or finds that there is more room now.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, SupportsIndex
 
-from ._arguments import as_byte, as_index, as_range, readable_memory, writable_memory
+from ._arguments import as_byte, as_index, as_range, readable_memory
 from ._errors import OutOfBoundsError
-from ._native import PIECE, Refused, before_view, ffi, lib, quick
+from ._native import PIECE, RefusedError, before_view, ffi, lib, quick
 from ._region import Region
 
 __all__ = [
@@ -38,7 +38,7 @@ def _calls(size: int) -> Any:
 
 
 def read_part(region: Region, memory: Any, offset: int, size: int) -> int:
-    """Copies to ``memory`` from ``offset`` as much of ``size`` bytes as is accessible; returns the bytes copied."""
+    """Copies to ``memory`` from ``offset``, of ``size`` bytes what is accessible; returns the bytes copied."""
     size = region.accessible_part(offset, size)
     while size and _calls(size).region_read(region.c, offset, memory, size):
         size = region.accessible_part(offset, size)
@@ -69,7 +69,7 @@ def read(region: Region, offset: int, size: int) -> bytes:
         while True:
             try:
                 found: bytes = quick.region_bytes(region.c, offset, size)
-            except Refused:
+            except RefusedError:
                 region.require(offset, size)
             else:
                 return found
@@ -171,8 +171,8 @@ def view(region: Region, offset: int, size: int, *, readonly: bool) -> memoryvie
     if not size:
         found = memoryview(bytearray())
     else:
-        # As with a region's own c (_region.py): the owner of the view and its end are one step. The memoryview keeps
-        # the buffer, that the owner, that what ends the view, and that the region.
+        # As with a region's own c (_region.py): the owner of the view and its end are one step. The memoryview
+        # keeps the buffer, that the owner, that what ends the view, and that the region.
         before_view(region.c)
         allocate = ffi.new_allocator(
             partial(lib.view_open, region.c, offset, not readonly),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from errno import EACCES, EAGAIN, EMFILE, ENOMEM, EPERM
 
-__all__ = ["Error", "MappingFaultError", "OutOfBoundsError", "UnmappedMemoryError", "os_error"]
+__all__ = ["Error", "MappingFaultError", "OutOfBoundsError", "RefusedError", "UnmappedMemoryError", "os_error"]
 
 
 class Error(Exception):
@@ -37,6 +37,10 @@ class MappingFaultError(Error, OSError):
 
     def __reduce__(self) -> tuple[type[MappingFaultError], tuple[int, str, int]]:
         return type(self), (self.errno or 0, self.strerror or "", self.offset)
+
+
+class RefusedError(Exception):
+    """A quick call (``_native.py``) cannot do what it is asked for. Nobody sees it: the checked path is taken."""
 
 
 def os_error(errno: int, call: str) -> OSError:

@@ -16,7 +16,7 @@ from ._arguments import as_byte, as_index, as_range, as_size, readable_memory, w
 from ._atomic import AtomicUint32, AtomicUint64
 from ._errors import MappingFaultError, UnmappedMemoryError
 from ._flags import Prot, Sync
-from ._native import Refused, lib, quick
+from ._native import RefusedError, lib, quick
 from ._region import PAGE, Region
 from ._scalars import float_accessors, int_accessors
 from ._stream import Stream
@@ -145,8 +145,8 @@ class File:
             fresh = region.again()
             fresh.c.dirty = fresh.c.writable
             region.end()
-            # Where several threads restore the same region, all take what the first one has mapped, and in one step: a
-            # region that was in use for a moment and then replaced would take its dirty flag along.
+            # Where several threads restore the same region, all take what the first one has mapped, and in one
+            # step: a region that was in use for a moment and then replaced would take its dirty flag along.
             region.successors.append(fresh)
             lib.descriptor_detach(region.c)  # not before: others may be about to restore through it
         except io.UnsupportedOperation:
@@ -222,9 +222,10 @@ class File:
         """
         region = self._region
         try:
-            if copied := _read_at(region.c, dest, offset):
+            copied: int = _read_at(region.c, dest, offset)
+            if copied:
                 return copied
-        except Refused:
+        except RefusedError:
             pass
         offset = as_index(offset)  # first: its __index__ could resize dest
         with writable_memory(dest) as memory:
@@ -238,9 +239,10 @@ class File:
         """
         region = self._region
         try:
-            if copied := _write_at(region.c, src, offset):
+            copied: int = _write_at(region.c, src, offset)
+            if copied:
                 return copied
-        except Refused:
+        except RefusedError:
             pass
         offset = as_index(offset)  # first: its __index__ could resize src
         with readable_memory(src) as memory:
@@ -299,7 +301,7 @@ class File:
         try:
             found: int | bytes = _get_item(region.c, key)
             return found
-        except Refused:
+        except RefusedError:
             pass
         return _copies.get_item(region, key)
 
@@ -316,7 +318,7 @@ class File:
         try:
             if not _set_item(region.c, key, value):
                 return
-        except Refused:
+        except RefusedError:
             pass
         _copies.set_item(region, key, value)
 
@@ -392,7 +394,7 @@ class File:
         region = self._region
         try:
             return layout.unpack(_read_bytes(region.c, offset, layout.size))
-        except Refused:
+        except RefusedError:
             pass
         return layout.unpack(_copies.read(region, as_index(offset), layout.size))
 
@@ -408,7 +410,7 @@ class File:
         try:
             if _write_at(region.c, record, offset):
                 return
-        except Refused:
+        except RefusedError:
             pass
         offset = as_index(offset)
         with readable_memory(record) as memory:

@@ -1,13 +1,14 @@
 """The compiled modules, and the way in which this interpreter touches mapped memory.
 
-There are two ways, with the same calls (``quick``) and the same answers. A call raises ``Refused`` for what it cannot do;
-the checked path then does it, or raises the right exception.
+There are two ways, with the same calls (``quick``) and the same answers. For what it cannot do a call raises
+``RefusedError``; the checked path then does it, or raises the right exception.
 
-- CPython makes one call into C for each operation, that checks the range, touches the memory and checks the state. The
-  owner of the idea asked for ``ffi.memmove`` and ``ffi.cast("uint64_t *")``: on CPython each of them costs more than that
-  whole call, and ``ffi.memmove`` keeps the GIL for as long as it takes. So there C does what they would do.
-- PyPy uses exactly these two, with the checks in Python, of which its compiler makes the check, the access and nothing
-  else. That is ``_pypy.py``, and with it all that is different on PyPy.
+- CPython makes one call into C for each operation, that checks the range, touches the memory and checks the
+  state. ``ffi.memmove`` and ``ffi.cast("uint64_t *")`` would do the same, but on CPython each of them
+  costs more than that whole call, and ``ffi.memmove`` keeps the GIL for as long as it takes. So there C does
+  what they would do.
+- PyPy uses exactly these two, with the checks in Python, of which its compiler makes the check, the access and
+  nothing else. That is ``_pypy.py``, and with it all that is different on PyPy.
 
 This is the only place that asks which interpreter runs.
 """
@@ -32,7 +33,9 @@ except ModuleNotFoundError as error:
         "or build them in place (python build_ffi.py)"
     ) from error
 
-__all__ = ["PIECE", "Refused", "before_mapping", "before_view", "ffi", "lib", "memory_of", "quick"]
+from ._errors import RefusedError
+
+__all__ = ["PIECE", "RefusedError", "before_mapping", "before_view", "ffi", "lib", "memory_of", "quick"]
 
 PIECE: int = lib.PIECE
 """Copies of so many bytes, or more, release the GIL; a fault is noticed after so many at the latest."""
@@ -40,10 +43,10 @@ PIECE: int = lib.PIECE
 quick: Any
 if sys.implementation.name == "pypy":
     from . import _pypy as quick
-    from ._pypy import Refused, before_mapping, before_view, memory_of
+    from ._pypy import before_mapping, before_view, memory_of
 else:
     quick = _quick
-    Refused: type[Exception] = quick.refused_exception()
+    quick.refuse_with(RefusedError)
     _BYTES = ffi.typeof("char[]")
 
     def memory_of(buffer: Any, writable: bool) -> Any:

@@ -7,7 +7,8 @@ limit, touch the memory, check the state. SAFETY refers to these, as in ``csrc/a
 - in bounds: checked against the limit just before; the file may shrink now, that is the SIGBUS handler's case.
 - alive: the caller refers to the region.
 
-What writes marks the region dirty before the access as well as after it: a signal handler may raise between the two.
+What writes marks the region dirty before the access as well as after it: a signal handler may raise between the
+two.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Callable
 
+from ._errors import RefusedError
 from ._ffi import ffi, lib
 from ._quick import lib as in_c
 from ._scalar_names import SCALARS
@@ -35,10 +37,6 @@ region_rfind = in_c.region_rfind
 region_fill = in_c.region_fill
 region_move = in_c.region_move
 region_scatter = in_c.region_scatter
-
-
-class Refused(Exception):
-    """A quick call cannot do what it is asked for."""
 
 
 # ---- copies ----
@@ -61,38 +59,38 @@ def region_write(c: Any, offset: int, src: Any, size: int) -> int:
 
 
 def region_bytes(c: Any, offset: int, size: int) -> bytes:
-    if not (0 <= size < PIECE and 0 <= offset <= c.limit - size):
-        raise Refused
+    if type(offset) is not int or not (0 <= size < PIECE and 0 <= offset <= c.limit - size):
+        raise RefusedError
     found: bytes = ffi.buffer(c.base + offset, size)[:]  # SAFETY: in bounds, alive
     if c.state and not is_live(c):
-        raise Refused
+        raise RefusedError
     return found
 
 
 def region_get_item(c: Any, key: Any) -> Any:
     if type(key) is not slice:
         if type(key) is not int:
-            raise Refused
-        return load_uint8(c, key if key >= 0 else key + c.length)
+            raise RefusedError
+        return _load_byte(c, key if key >= 0 else key + c.length)
     start, stop, step = key.indices(c.length)
     if step != 1:
-        raise Refused
+        raise RefusedError
     return region_bytes(c, start, stop - start if stop > start else 0)
 
 
 def region_set_item(c: Any, key: Any, value: Any) -> int:
     if type(key) is not slice or type(value) is not bytes:
-        raise Refused
+        raise RefusedError
     start, stop, step = key.indices(c.length)
     size = len(value)
     if step != 1 or stop - start != size or not 0 < size < PIECE:
-        raise Refused
+        raise RefusedError
     return region_write(c, start, value, size)
 
 
 def region_read_at(c: Any, dest: Any, offset: int) -> int:
     if type(offset) is not int:
-        raise Refused
+        raise RefusedError
     with memory_of(dest, True) as memory:
         size = len(memory)
         return size if 0 < size < PIECE and not region_read(c, offset, memory, size) else 0
@@ -100,7 +98,7 @@ def region_read_at(c: Any, dest: Any, offset: int) -> int:
 
 def region_write_at(c: Any, src: Any, offset: int) -> int:
     if type(src) is not bytes or type(offset) is not int:
-        raise Refused
+        raise RefusedError
     size = len(src)
     return size if 0 < size < PIECE and not region_write(c, offset, src, size) else 0
 
@@ -110,13 +108,13 @@ def region_write_at(c: Any, src: Any, offset: int) -> int:
 
 def _accessors(name: str) -> tuple[Callable[..., Any], Callable[..., int]]:
     """``load_NAME`` and ``store_NAME``."""
+    low: Any
+    high: Any
     load_in_c, store_in_c = getattr(in_c, f"load_{name}"), getattr(in_c, f"store_{name}")
     bits = int("".join(filter(str.isdigit, name)))
     size = bits // 8
-    low: float
-    high: float
     if name.startswith("float"):
-        number: type = float
+        number: Any = float
         stored_as = ffi.typeof("float *" if bits == 32 else "double *")
         high = float.fromhex("0x1.fffffep127") if bits == 32 else sys.float_info.max
         low = -high
@@ -132,21 +130,21 @@ def _accessors(name: str) -> tuple[Callable[..., Any], Callable[..., int]]:
 
     def load(c: Any, offset: int) -> Any:
         if type(offset) is not int:
-            raise Refused
+            raise RefusedError
         if 0 <= offset <= c.limit - size:
             value = cast(loaded_as, c.base + offset)[0]  # SAFETY: in bounds, alive
             if value != value:  # a NaN, of which a conversion may change the bits
                 value = load_in_c(c, offset)
             if not c.state or is_live(c):
                 return value + wrap if wrap and value < 0 else value
-        raise Refused
+        raise RefusedError
 
     def store(c: Any, offset: int, value: Any) -> int:
         if type(offset) is not int or type(value) is not number:
-            raise Refused
+            raise RefusedError
         if not (low <= value and (value <= high or value < wrap)):
             if number is int:
-                raise Refused
+                raise RefusedError
             status: int = store_in_c(c, offset, value)  # a NaN, an infinity, or too large
             return status
         if not (0 <= offset <= c.limit - size and c.writable):
@@ -161,8 +159,7 @@ def _accessors(name: str) -> tuple[Callable[..., Any], Callable[..., int]]:
 
 for _name in SCALARS:
     globals()[f"load_{_name}"], globals()[f"store_{_name}"] = _accessors(_name)
-
-load_uint8: Callable[..., int]
+_load_byte = globals()["load_uint8"]
 
 # ---- atomic words ----
 
@@ -176,21 +173,21 @@ def _word_calls(name: str) -> dict[str, Callable[..., int]]:
     def load(word: Any) -> int:
         c, offset = word.region, word.offset
         if offset > c.limit - size:
-            raise Refused
+            raise RefusedError
         value: int = load_at(c.base + offset)  # SAFETY: in bounds, alive
         if c.state and not is_live(c):
-            raise Refused
+            raise RefusedError
         return value
 
     def compare_exchange(word: Any, expected: int, desired: int) -> int:
         c, offset = word.region, word.offset
         if offset > c.limit - size or not c.writable:
-            raise Refused
+            raise RefusedError
         c.dirty = 1
         seen: int = exchange_at(c.base + offset, expected, desired)  # SAFETY: in bounds, alive
         c.dirty = 1
         if c.state and not is_live(c):
-            raise Refused
+            raise RefusedError
         return seen
 
     def fetch(operation: str) -> Callable[[Any, int], int]:
@@ -198,15 +195,15 @@ def _word_calls(name: str) -> dict[str, Callable[..., int]]:
 
         def operate(word: Any, operand: int) -> int:
             c, offset = word.region, word.offset
-            if type(operand) is not int or not (0 <= operand and (operand <= high or operand <= highest)):
-                raise Refused
+            if type(operand) is not int or not (operand >= 0 and (operand <= high or operand <= highest)):
+                raise RefusedError
             if offset > c.limit - size or not c.writable:
-                raise Refused
+                raise RefusedError
             c.dirty = 1
             before: int = operate_at(c.base + offset, operand)  # SAFETY: in bounds, alive
             c.dirty = 1
             if c.state and not is_live(c):
-                raise Refused
+                raise RefusedError
             return before
 
         return operate
@@ -230,14 +227,22 @@ def memory_of(buffer: Any, writable: bool) -> Any:
     """A context manager for the memory of a C-contiguous buffer: ``char[]``, or ``bytes`` as they are."""
     if type(buffer) is bytes and not writable and len(buffer) < PIECE:
         return nullcontext(buffer)
+    if isinstance(buffer, memoryview):
+        _require_contiguous(buffer)  # else from_buffer() takes the wrong bytes
     try:
         return ffi.from_buffer(_BYTES, buffer, writable)
     except TypeError:  # there is no address
         return _copy_of(memoryview(buffer), writable)
 
 
+def _require_contiguous(view: memoryview) -> None:
+    if not view.c_contiguous:
+        raise BufferError("the buffer is not C-contiguous")
+
+
 @contextmanager
 def _copy_of(view: memoryview, writable: bool) -> Iterator[Any]:
+    _require_contiguous(view)
     with view, view.cast("B") as row:
         if writable and row.readonly:
             raise BufferError("the buffer is read-only")

@@ -1,16 +1,16 @@
 """One mapping of a file: how much of it the file backs, its state, and the one range check.
 
-A ``File`` holds one ``Region`` at a time. ``File.restore`` puts a new one in its place, so an operation takes the region
-**once**, at its start: pointer, limit and state then belong together, and what began before a restore cannot end as if
-nothing had happened. The memory of a region stays valid for as long as anything refers to ``c``, whatever the kernel,
-other threads and other processes do; ``csrc/region.h`` says how.
+A ``File`` holds one ``Region`` at a time. ``File.restore`` puts a new one in its place, so an operation takes
+the region **once**, at its start: pointer, limit and state then belong together, and what began before a
+restore cannot end as if nothing had happened. The memory of a region stays valid for as long as anything refers
+to ``c``, whatever the kernel, other threads and other processes do; ``csrc/region.h`` says how.
 
-Every operation has a fast path, one quick call (``_native.py``). What that cannot do it refuses, by an exception or its
-result, and the operation takes the checked path: ``require`` or ``accessible_part`` asks the system again and raises the
-right exception, or the call is made once more.
+Every operation has a fast path, one quick call (``_native.py``). What that cannot do it refuses, by an
+exception or its result, and the operation takes the checked path: ``require`` or ``accessible_part`` asks the
+system again and raises the right exception, or the call is made once more.
 
-No module in Python touches mapped memory but ``_pypy.py``, and a view is memory handed out; ``git grep SAFETY`` finds
-each place, in Python and in C.
+No module in Python touches mapped memory but ``_pypy.py``, and a view is memory handed out; ``git grep SAFETY``
+finds each place, in Python and in C.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Region:
         self.prot = prot
         self.cause: tuple[int, str, int] | None = None
         self.successors: list[Region] = []
-        # The owner of the mapping exists before the mapping does, and it is no Python code that unmaps when the owner
-        # goes: a signal handler that raises can leak nothing. It is not ffi.gc(), whose destructor CPython's cycle
-        # collector calls together with the __del__ methods of a cycle, which may use the memory yet. What an allocator
-        # of cffi returns for a struct is nothing that the cycle collector looks at.
+        # The owner of the mapping exists before the mapping does, and it is no Python code that unmaps when the
+        # owner goes: a signal handler that raises can leak nothing. It is not ffi.gc(), whose destructor
+        # CPython's cycle collector calls together with the __del__ methods of a cycle, which may use the memory
+        # yet. What an allocator of cffi returns for a struct is nothing that the cycle collector looks at.
         self.c: Any = _new(_POINTER)
         failed = map_into(self.c)
         if failed and ffi.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
@@ -60,16 +60,12 @@ class Region:
     def of(cls, fd: int, offset: int, length: int, prot: int, trackfd: bool) -> Region:
         """Maps ``fd``."""
         writable = bool(prot & lib.PROT_WRITE)
-        return cls(
-            fd, offset, length, prot, lambda c: lib.region_map(c, fd, offset, length, writable, trackfd)
-        )
+        return cls(fd, offset, length, prot, lambda c: lib.region_map(c, fd, offset, length, writable, trackfd))
 
     def again(self) -> Region:
         """Maps the same range of the same file afresh."""
         old = self.c
-        return Region(
-            old.fd, self.offset, self.length, self.prot, lambda c: lib.region_map_again(c, old)
-        )
+        return Region(old.fd, self.offset, self.length, self.prot, lambda c: lib.region_map_again(c, old))
 
     # ---- the limit and the state ----
 

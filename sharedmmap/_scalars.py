@@ -1,7 +1,7 @@
 """Single values: a reader and a writer for each row of the table of scalars, made from one description.
 
-The fast path is one quick call, that checks the range, touches the memory and checks the state. What it refuses (an odd
-type, a value or an offset out of range, a region that is not live) takes the checked path.
+The fast path is one quick call, that checks the range, touches the memory and checks the state. What it refuses
+(an odd type, a value or an offset out of range, a region that is not live) takes the checked path.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import math
 from typing import Any, Callable, NamedTuple, Protocol, SupportsFloat, SupportsIndex, TypeVar, Union
 
 from ._arguments import as_index
-from ._native import Refused, lib, quick
+from ._native import RefusedError, lib, quick
 from ._region import Region
 
-__all__ = ["float_accessors", "int_accessors"]
+__all__ = ["accessors", "float_accessors", "int_accessors"]
 
 V_co = TypeVar("V_co", covariant=True)
 V_contra = TypeVar("V_contra", contravariant=True)
@@ -38,6 +38,7 @@ IntWriter = _Method[_Write[SupportsIndex]]
 FloatReader = _Method[_Read[float]]
 FloatWriter = _Method[_Write[Union[SupportsFloat, SupportsIndex]]]
 
+
 class Row(NamedTuple):
     """One row of the table."""
 
@@ -55,7 +56,7 @@ class Row(NamedTuple):
             region.require(offset, self.size)
             try:
                 return self.load(region.c, offset)
-            except Refused:  # the limit or the state has changed since
+            except RefusedError:  # the limit or the state has changed since
                 continue
 
     def checked_write(self, region: Region, value: Any, offset: SupportsIndex) -> None:
@@ -73,22 +74,23 @@ class Row(NamedTuple):
             region.require(offset, self.size, writing=True)
 
 
-def _row(name: str) -> Row:
+def _row(name: str, calls: Any) -> Row:
     bits = int("".join(filter(str.isdigit, name)))
     low, high = (0, 2**bits - 1) if name.startswith("uint") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    load, store = getattr(quick, f"load_{name}"), getattr(quick, f"store_{name}")
+    load, store = getattr(calls, f"load_{name}"), getattr(calls, f"store_{name}")
     return Row(name, name.startswith("float"), bits // 8, low, high, load, store)
 
 
-def _accessors(name: str) -> tuple[Any, Any]:
-    row = _row(name)
+def accessors(name: str, calls: Any = quick) -> tuple[Any, Any]:
+    """``read_NAME_at`` and ``write_NAME_at``; the tests try them with the calls of either interpreter."""
+    row = _row(name, calls)
     load, store, checked_read, checked_write = row.load, row.store, row.checked_read, row.checked_write
 
     def read(self: Any, offset: SupportsIndex) -> Any:
         region = self._region
         try:
             return load(region.c, offset)
-        except Refused:
+        except RefusedError:
             pass
         return checked_read(region, offset)
 
@@ -97,7 +99,7 @@ def _accessors(name: str) -> tuple[Any, Any]:
         try:
             if not store(region.c, offset, value):
                 return
-        except Refused:
+        except RefusedError:
             pass
         checked_write(region, value, offset)
 
@@ -128,9 +130,9 @@ def _docstring(row: Row, verb: str) -> str:
 
 def int_accessors(name: str) -> tuple[IntReader, IntWriter]:
     """``read_NAME_at`` and ``write_NAME_at``, for the body of a class with a ``_region``."""
-    return _accessors(name)
+    return accessors(name)
 
 
 def float_accessors(name: str) -> tuple[FloatReader, FloatWriter]:
     """The same, for a floating-point type."""
-    return _accessors(name)
+    return accessors(name)

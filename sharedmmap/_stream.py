@@ -19,10 +19,11 @@ _MAX_POSITION = 2**63 - 1
 class Stream(io.RawIOBase):
     """An ``io.RawIOBase`` with a position of its own over ``length`` bytes of a mapping from ``offset``.
 
-    It behaves as ``io.FileIO`` does, but for its end, which is fixed: where the range ends, or where the file ends
-    before. ``write`` writes all of its argument or nothing: where there is no room for all, it raises ``OSError`` with
-    ``ENOSPC``, since nearly nobody who writes looks at a short count. Closing it does not unmap; using it after
-    ``File.unmap()`` raises ``UnmappedMemoryError``, and after ``File.restore()`` one made before it keeps raising.
+    It behaves as ``io.FileIO`` does, but for its end, which is fixed: where the range ends, or where the file
+    ends before. ``write`` writes all of its argument or nothing: where there is no room for all, it raises
+    ``OSError`` with ``ENOSPC``, since nearly nobody who writes looks at a short count. Closing it does not
+    unmap; using it after ``File.unmap()`` raises ``UnmappedMemoryError``, and after ``File.restore()`` one made
+    before it keeps raising.
     """
 
     def __init__(self, region: Region, offset: int, length: int) -> None:
@@ -70,8 +71,8 @@ class Stream(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Sets the position, relative to the start, the position or the end of the data; returns it.
 
-        ``OSError`` with ``EINVAL`` for a negative position and for another ``whence``, ``OverflowError`` for what no
-        file offset can be, as ``io.FileIO`` has it. The position may lie past the end.
+        ``OSError`` with ``EINVAL`` for a negative position and for another ``whence``, ``OverflowError`` for
+        what no file offset can be, as ``io.FileIO`` has it. The position may lie past the end.
         """
         offset, whence = as_index(offset), as_index(whence)
         self._open_region()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import mmap
-import operator
 import os
 import subprocess
 import sys

@@ -44,7 +44,8 @@ from sharedmmap._native import lib
 ERRORS = {
     "mmap": errno.ENOMEM, "munmap": errno.ENOMEM, "msync": errno.EIO, "madvise": errno.EAGAIN,
     "mlock": errno.EAGAIN, "mlock2": errno.EAGAIN, "munlock": errno.EAGAIN, "mincore": errno.EAGAIN,
-    "fstat": errno.ESTALE, "statx": errno.ESTALE, "fstatvfs": errno.ESTALE, "fcntl": errno.EMFILE, "close": errno.EIO, "fallocate": errno.ENOSPC,
+    "fstat": errno.ESTALE, "statx": errno.ESTALE, "fstatvfs": errno.ESTALE,
+    "fcntl": errno.EMFILE, "close": errno.EIO, "fallocate": errno.ENOSPC,
     "malloc": errno.ENOMEM, "calloc": errno.ENOMEM, "sigaction": errno.EINVAL, "membarrier": errno.EPERM,
     "futex": errno.ENOMEM,
 }
@@ -211,7 +212,7 @@ SCENARIOS = {
     "File of nothing": Scenario("os.truncate(path, 0)", "m = File(fd)", "statx fcntl sigaction"),
     "File read-only": Scenario("", "m = File(fd, prot=Prot.READ)", MAPPING),
     "File after the handler was replaced": Scenario(
-        "signal.signal(signal.SIGBUS, signal.SIG_DFL)", "m = File(fd)", f"{MAPPING} malloc"
+        "signal.signal(signal.SIGBUS, signal.SIG_DFL)", "m = File(fd)", MAPPING
     ),
     "File in a full registry": Scenario(
         "held = use_up_slots(); held += [map_zeros() for _ in range(255)]",
@@ -271,7 +272,10 @@ SCENARIOS = {
         after="assert m.closed and is_written(2 * PAGE)",
     ),
     "drop": Scenario(
-        WRITTEN, "del m; gc.collect()", silent="mmap membarrier munmap statx close", after="assert is_written(2 * PAGE)"
+        WRITTEN,
+        "del m; gc.collect()",
+        silent="mmap membarrier munmap statx close",
+        after="assert is_written(2 * PAGE)",
     ),
     "drop what is unmapped": Scenario(f"{MAPPED}; m.unmap()", "del m; gc.collect()", silent="munmap"),
 }

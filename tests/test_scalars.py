@@ -15,9 +15,9 @@ from child import output
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedmmap import File, OutOfBoundsError
+from sharedmmap import File, OutOfBoundsError, _pypy
 from sharedmmap._scalar_names import SCALARS
-from sharedmmap._scalars import _row, by_pointer
+from sharedmmap._scalars import accessors
 
 PAGE = mmap.PAGESIZE
 FORMATS = dict(zip(SCALARS, ["<b", "<B", "<h", "<H", "<i", "<I", "<q", "<Q", "<f", "<d"]))
@@ -38,7 +38,7 @@ class FileByPointer(File):
     """The accessors as PyPy has them, on every interpreter."""
 
     for name in SCALARS:
-        locals()[f"read_{name}_at"], locals()[f"write_{name}_at"] = by_pointer(_row(name))
+        locals()[f"read_{name}_at"], locals()[f"write_{name}_at"] = accessors(name, _pypy)
 
 
 @pytest.fixture(params=[File, FileByPointer])

@@ -199,7 +199,7 @@ def test_a_python_handler_does_not_see_a_fault_of_ours(path, signalled):
 
 @pytest.mark.parametrize("signalled", SIGNALLED.values(), ids=SIGNALLED)
 def test_a_foreign_fault_repeats_under_a_python_handler_as_it_does_without_us(path, signalled):
-    """The handler in C only leaves a note for the interpreter, which never gets to it: a timer ends the process."""
+    """The handler in C leaves a note for the interpreter, which never gets to it: a timer ends the process."""
     code = f"{signalled}\nsignal.setitimer(signal.ITIMER_PROF, 0.1)\nforeign_fault()"
     assert run(code, path, setup=SETUP, timeout=20).returncode == -signal.SIGPROF
 
@@ -243,7 +243,9 @@ def test_a_fault_of_ours_raises_whatever_order_handlers_were_installed_in(path):
     assert output(code, path, setup=SETUP + CHAINED) == ""
 
 
-@pytest.mark.parametrize("cause", ["foreign_fault()", "os.kill(os.getpid(), signal.SIGBUS)"], ids=["fault", "kill"])
+@pytest.mark.parametrize(
+    "cause", ["foreign_fault()", "os.kill(os.getpid(), signal.SIGBUS)"], ids=["fault", "kill"]
+)
 @pytest.mark.parametrize("mapping", ["mapped()", "fault_of_ours(mapped())"], ids=["mapped", "after a fault"])
 def test_a_foreign_signal_ends_as_without_us_whatever_order_handlers_were_installed_in(path, mapping, cause):
     """The same steps without a mapping are what it is compared with, the reports of faulthandler included."""

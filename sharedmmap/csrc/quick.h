@@ -31,16 +31,14 @@
 #define _cffi_restore_errno() ((void)0)
 #define _cffi_save_errno() ((void)0)
 
-/* The exception of a call that cannot do what it is asked for: Refused in _native.py. No other one would do, for a signal
+/* The exception of a call that cannot do what it is asked for: RefusedError in _errors.py. No other one would do, for a signal
  * handler may raise any between a call and the code that catches it. */
 static PyObject *refused;
 
-static inline uintptr_t refused_exception(void)
+static inline void refuse_with(uintptr_t exception)
 {
-    if (refused == NULL)
-        refused = PyErr_NewException("sharedmmap.Refused", NULL, NULL);
-    Py_XINCREF(refused);
-    return (uintptr_t)refused;
+    Py_XINCREF((PyObject *)exception); /* for good */
+    refused = (PyObject *)exception;
 }
 
 static inline int refuse(void)
