@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from typing import SupportsIndex
 
@@ -14,12 +15,7 @@ from ._region import PAGE
 
 __all__ = ["open"]
 
-_MODES = {
-    "r": os.O_RDONLY,
-    "r+": os.O_RDWR,
-    "w+": os.O_RDWR | os.O_CREAT,
-    "x+": os.O_RDWR | os.O_CREAT | os.O_EXCL,
-}
+_MODES = ("r", "r+", "w+", "x+")
 
 
 def open(
@@ -38,6 +34,7 @@ def open(
     ``File.reserve``). ``capacity`` is how many bytes to map, at least ``length``: room to grow into.
     Where the kernel refuses the mapping afterwards, the file stays created, truncated or extended.
     """
+    path = os.fspath(path)  # no descriptor, which FileIO would take and close
     if mode not in _MODES:
         raise ValueError(f"mode must be one of {', '.join(map(repr, _MODES))}, not {mode!r}")
     offset = as_size(offset, "offset")
@@ -51,17 +48,13 @@ def open(
     if mode in ("w+", "x+") and length is None and offset > 0:
         raise ValueError(f"offset {offset} is past the end of an empty file: a length must be given")
 
-    fd = os.open(path, _MODES[mode] | os.O_CLOEXEC, 0o666)
-    try:
-        if mode == "w+":
-            os.ftruncate(fd, 0)
+    with io.FileIO(path, mode) as file:  # which owns the descriptor from the moment that there is one
+        fd = file.fileno()
         if mode != "r" and length is not None:
             _extend(fd, offset + length)
         if capacity is not None and length is None and capacity < rest_of(fd, offset):
             raise ValueError(f"capacity {capacity} is less than the {rest_of(fd, offset)} bytes of the file")
         return File(fd, offset, capacity or length, READ_ONLY if mode == "r" else READ_WRITE)
-    finally:
-        os.close(fd)
 
 
 def _extend(fd: int, end: int) -> None:

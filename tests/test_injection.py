@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
-import itertools
 import os
 import shutil
 import signal
@@ -15,8 +13,6 @@ from typing import NamedTuple
 
 import pytest
 from child import output, run
-
-import sharedmmap
 
 PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -376,52 +372,6 @@ def test_a_fault_takes_what_zero_pages_there_are(path, injector, touch, refused)
 def test_a_fault_without_any_zero_pages_ends_the_process_as_without_us(path, injector):
     child = run(FAULT.format(touch="m[0]"), path, injector, 1 << 30, setup=HARNESS)
     assert child.returncode == -signal.SIGBUS
-
-
-# ---- calls made from Python ----
-
-
-def refuse(monkeypatch, call, turn):
-    """Makes ``os.<call>`` fail at that turn; a close(2) that fails has closed all the same."""
-    real, turns = getattr(os, call), itertools.count(1)
-
-    def stand_in(*args):
-        refused = next(turns) == turn
-        if not refused or call == "close":
-            found = real(*args)
-        if refused:
-            raise OSError(errno.EIO, call)
-        return found
-
-    monkeypatch.setattr(os, call, stand_in)
-
-
-@pytest.mark.parametrize(
-    ("mode", "length", "call", "turn"),
-    [
-        ("r", None, "open", 1),
-        ("r", None, "fstat", 1),
-        ("r", None, "close", 1),
-        ("w+", PAGE, "ftruncate", 1),
-        ("x+", PAGE, "close", 1),
-    ],
-)
-def test_opening_where_a_call_of_pythons_fails_raises_and_keeps_nothing(
-    path, monkeypatch, mode, length, call, turn
-):
-    if mode == "x+":
-        path.unlink()
-    before = os.listdir("/dev/fd")
-    with monkeypatch.context() as patched:
-        refuse(patched, call, turn)
-        with pytest.raises(OSError, match=call) as raised:
-            sharedmmap.open(path, mode, length=length)
-    assert raised.value.errno == errno.EIO
-    del raised
-    gc.collect()
-    assert len(os.listdir("/dev/fd")) == len(before)
-    with sharedmmap.open(path, "r" if mode == "r" else "r+", length=length) as m:
-        assert len(m) == (length or len(path.read_bytes()))
 
 
 @pytest.mark.parametrize("call", ["statx", "fstatvfs"])

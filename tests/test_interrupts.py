@@ -1,0 +1,250 @@
+"""Operations interrupted, or overtaken, between any two steps of the package's own code."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import mmap
+import operator
+import os
+import sys
+
+import pytest
+from child import output
+from interrupts import Interrupt, done_before_step, interrupt, interrupted_everywhere
+
+import sharedmmap
+from sharedmmap import File, MappingFaultError
+
+PAGE = mmap.PAGESIZE
+
+
+def held(path):
+    """What the process holds of the file: its descriptors and, where the system tells them, its mappings."""
+    status = os.stat(path)
+    descriptors = sum(os.fstat(fd)[1:3] == status[1:3] for fd in open_descriptors())
+    try:
+        with open("/proc/self/maps") as maps:
+            return descriptors, maps.read().count(str(path))
+    except FileNotFoundError:
+        return descriptors, 0
+
+
+def open_descriptors():
+    for entry in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):
+            os.fstat(int(entry))
+            yield int(entry)
+
+
+def assert_held(path, before, number):
+    if held(path) != before:
+        gc.collect()
+        gc.collect()
+        assert held(path) == before, f"before step {number}"
+
+
+MAPPING = {
+    "File": lambda path, fd: File(fd),
+    "File of nothing": lambda path, fd: File(fd, os.fstat(fd).st_size),
+    "open": lambda path, fd: sharedmmap.open(path),
+    "open and extend": lambda path, fd: sharedmmap.open(path, length=5 * PAGE),
+    "open and truncate": lambda path, fd: sharedmmap.open(path, "w+", length=PAGE),
+    "with": lambda path, fd: File(fd).__enter__().__exit__(None, None, None),
+}
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("make", MAPPING.values(), ids=MAPPING)
+def test_an_interrupted_mapping_leaves_no_mapping_and_no_descriptor(path, make):
+    fd = os.open(path, os.O_RDWR)
+    before = held(path)
+    number = 0
+    for number in interrupted_everywhere(lambda: make(path, fd)):
+        assert_held(path, before, number)
+    assert number > 5
+    os.close(fd)
+
+
+USES = {
+    "accessible": lambda m: m.accessible,
+    "reserve": lambda m: m.reserve(2 * PAGE),
+    "flush": lambda m: (m.write_at(b"dirty", 0), m.flush()),
+    "lock": lambda m: m.lock(0, 1),
+    "view": lambda m: m.view()[0],
+    "stream": lambda m: m.stream().read(),
+    "atomic": lambda m: m.atomic_uint64_at(0).fetch_add(1),
+    "read past the end": lambda m: m.read_at(bytearray(10 * PAGE), 0),
+    "close": lambda m: m.close(),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_an_interrupted_use_leaves_nothing_once_the_file_is_closed(path, use):
+    before = held(path)
+    more, number = True, 0
+    while more:
+        number += 1
+        with sharedmmap.open(path, capacity=8 * PAGE) as m, contextlib.suppress(Interrupt):
+            more = done_before_step(number, interrupt, lambda m=m: use(m))
+        assert_held(path, before, number)
+    assert number > 2
+
+
+def lose(path, m):
+    """The page is lost, and has been missed."""
+    os.truncate(path, 0)
+    with pytest.raises(MappingFaultError):
+        m[0]
+
+
+def test_an_interrupted_restore_can_be_made_again(path, contents):
+    before = held(path)
+    more, number = True, 0
+    while more:
+        number += 1
+        m = sharedmmap.open(path)
+        lose(path, m)
+        path.write_bytes(contents)
+        with contextlib.suppress(Interrupt):
+            more = done_before_step(number, interrupt, m.restore)
+        m.restore()
+        assert m[:] == contents
+        m.close()
+        assert_held(path, before, number)
+    assert number > 10
+
+
+def test_an_interrupted_fault_tells_its_cause_the_next_time(path):
+    before = held(path)
+    more, number = True, 0
+
+    def touch(m):
+        with pytest.raises(MappingFaultError):
+            m[0]
+
+    while more:
+        number += 1
+        path.write_bytes(bytes(PAGE))
+        m = sharedmmap.open(path)
+        os.truncate(path, 0)
+        with contextlib.suppress(Interrupt):
+            more = done_before_step(number, interrupt, lambda m=m: touch(m))
+        with pytest.raises(MappingFaultError, match="0 bytes long now"):
+            m[0]
+        m.close()
+        assert_held(path, before, number)
+    assert number > 10
+
+
+WRITES = {
+    "bytes": lambda m: m.write_at(b"written", 0),
+    "bytearray": lambda m: m.write_at(bytearray(b"written"), 0),
+    "any buffer": lambda m: m.write_at(memoryview(b"written"), 0),
+    "many bytes": lambda m: m.write_at(b"w" * len(m), 0),
+    "uint64": lambda m: m.write_uint64_at(1 << 60, 0),
+    "float32": lambda m: m.write_float32_at(1.5, 0),
+    "record": lambda m: m.write_struct_at("<q", 0, 99),
+    "string": lambda m: m.write_string_at("written", 0),
+    "item": lambda m: operator.setitem(m, 0, 99),
+    "slice": lambda m: operator.setitem(m, slice(0, 7), b"written"),
+    "slice with a step": lambda m: operator.setitem(m, slice(0, 14, 2), b"written"),
+    "fill": lambda m: m.fill(7),
+    "move": lambda m: m.move(0, PAGE, 16),
+    "fetch_add": lambda m: m.atomic_uint64_at(0).fetch_add(1 << 60),
+    "stream": lambda m: m.stream().write(b"written"),
+}
+EARLIER = bytes(PAGE) + b"\1" * PAGE
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_write_that_a_signal_handler_interrupted_is_owed(path, write):
+    """The interrupt comes before the bytes are there, or after: if they are, the mapping is dirty."""
+    path.write_bytes(EARLIER)
+    more, number = True, 0
+    with sharedmmap.open(path) as m:
+        while more:
+            number += 1
+            m[:] = EARLIER
+            m.flush()
+            with contextlib.suppress(Interrupt):
+                more = done_before_step(number, interrupt, lambda: write(m))
+            assert m.dirty or m[:] == EARLIER, number
+        assert m.dirty
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_write_that_another_thread_flushes_in_the_middle_of_is_owed(path, write):
+    path.write_bytes(EARLIER)
+    more, number = True, 0
+    with sharedmmap.open(path) as m:
+        while more:
+            number += 1
+            m[:] = EARLIER
+            m.flush()
+            flushed = []
+            more = done_before_step(number, lambda f=flushed: f.append((m.flush(), m[:])), lambda: write(m))
+            assert m.dirty or flushed == [(None, m[:])], number
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_write_that_a_restore_comes_into_is_whole_or_raises(path, write):
+    path.write_bytes(EARLIER)
+    with sharedmmap.open(path) as m:
+        write(m)
+    expected = path.read_bytes()
+    more, number = True, 0
+    while more:
+        number += 1
+        path.write_bytes(EARLIER)
+        m, done_before = sharedmmap.open(path), []
+
+        def lose_and_restore(m=m, done_before=done_before):
+            done_before.append(path.read_bytes() == expected)
+            lose(path, m)
+            path.write_bytes(EARLIER)
+            m.restore()
+
+        raised = False
+        try:
+            more = done_before_step(number, lose_and_restore, lambda m=m: write(m))
+        except MappingFaultError:
+            raised = True
+        assert path.read_bytes() == (EARLIER if raised or done_before == [True] else expected), number
+        m.close()
+
+
+@pytest.mark.skipif(sys.implementation.name == "pypy", reason="a dropped File is collected late there")
+def test_files_dropped_under_a_signal_handler_that_raises_leak_nothing(path):
+    code = """
+    class Interrupt(Exception):
+        pass
+
+    def interrupt(number, frame):
+        global armed
+        if armed:
+            armed = False
+            raise Interrupt
+
+    def held():
+        with open("/proc/self/maps") as maps:
+            return len(os.listdir("/proc/self/fd")), maps.read().count(path)
+
+    armed, interrupts = False, 0
+    fd = os.open(path, os.O_RDWR)
+    File(fd)
+    before = held()
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 5e-5, 5e-5)
+    while interrupts < 2000:
+        try:
+            armed = True
+            while True:
+                File(fd)
+        except Interrupt:
+            interrupts += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    gc.collect()
+    print(held() == before, held(), before)
+    """
+    assert output(code, path).startswith("True")
