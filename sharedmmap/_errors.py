@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from errno import EACCES, EAGAIN, EMFILE, ENOMEM, EPERM
+from errno import EACCES, EAGAIN, EMFILE, ENOMEM, EOPNOTSUPP, EPERM
 
 __all__ = ["Error", "MappingFaultError", "OutOfBoundsError", "RefusedError", "UnmappedMemoryError", "os_error"]
 
@@ -56,4 +56,6 @@ def os_error(errno: int, call: str) -> OSError:
         hint = f"; RLIMIT_NOFILE is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}"
     elif call == "mlock" and errno in (ENOMEM, EAGAIN, EPERM):
         hint = f"; RLIMIT_MEMLOCK is {resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]} bytes"
+    elif call == "fallocate" and errno == EOPNOTSUPP:
+        hint = "; the file system cannot allocate space ahead"
     return OSError(errno, f"{call}: {os.strerror(errno)}{hint}")

@@ -76,7 +76,7 @@ class Stream(io.RawIOBase):
         """
         offset, whence = as_index(offset), as_index(whence)
         self._open_region()
-        if not -_MAX_POSITION <= offset <= _MAX_POSITION:
+        if not ~_MAX_POSITION <= offset <= _MAX_POSITION:
             raise OverflowError(f"{offset} is no file offset: they end at {_MAX_POSITION}")
         origins = {io.SEEK_SET: lambda: 0, io.SEEK_CUR: lambda: self._position, io.SEEK_END: self._end}
         if whence not in origins:
@@ -116,10 +116,13 @@ class Stream(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         """Reads into ``buffer``, as much as it holds and is left; returns the bytes read, 0 at the end."""
         region = self._open_region()
-        with memoryview(buffer) as given:
-            if given.readonly:
-                raise TypeError(f"a writable buffer is needed, not {type(buffer).__name__}")
-        with writable_memory(buffer) as memory:
+        try:
+            writable = writable_memory(buffer)
+        except BufferError:
+            with readable_memory(buffer):  # so it is contiguous
+                pass
+            raise TypeError(f"a writable buffer is needed, not a read-only {type(buffer).__name__}") from None
+        with writable as memory:
             size = min(len(memory), self._left())
             if size:
                 size = _copies.read_part(region, memory, self._start + self._position, size)

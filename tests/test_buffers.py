@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
 from array import array
@@ -647,3 +648,46 @@ SEARCHES = {name: f"lambda m: m.{name}(new, 1)" for name in ("find", "rfind")}
 def test_a_search_is_right_or_raises_whatever_step_unmaps(path):
     found = tried(SEARCHES, "unmap", "UnmappedMemoryError", "(200).__eq__", path)
     assert found == dict.fromkeys(SEARCHES, "sound")
+
+
+TAKES = {
+    "read_at": lambda m, buffer: m.read_at(buffer, 0),
+    "write_at": lambda m, buffer: m.write_at(buffer, 0),
+    "write_array_at": lambda m, buffer: m.write_array_at(buffer, 0),
+    "slice": lambda m, buffer: m.__setitem__(slice(0, 4), buffer),
+    "find": lambda m, buffer: m.find(buffer),
+    "rfind": lambda m, buffer: m.rfind(buffer),
+    "in": lambda m, buffer: buffer in m,
+    "stream read": lambda m, buffer: m.stream().readinto(buffer),
+    "stream write": lambda m, buffer: m.stream().write(buffer),
+}
+
+
+@pytest.mark.parametrize("take", TAKES.values(), ids=TAKES)
+def test_a_buffer_that_is_not_contiguous_is_a_buffer_error_everywhere(m, path, take):
+    before = path.read_bytes()
+    strided = [memoryview(bytearray(8))[::2], memoryview(bytearray(8))[::-2]]
+    with contextlib.suppress(ImportError):
+        import numpy
+
+        strided += [numpy.zeros(8, "u1")[::2], numpy.zeros((2, 4), "u1")[:, :2]]
+    for buffer in strided:
+        with pytest.raises(BufferError):
+            take(m, buffer)
+    assert path.read_bytes() == before
+
+
+def test_a_buffer_without_a_format_of_its_own_goes_everywhere(m):
+    numpy = pytest.importorskip("numpy")
+    dates = numpy.array(["2026-01-01", "2026-01-02"], "datetime64[D]")
+    content = dates.tobytes()
+    m[8:24] = dates
+    assert m[8:24] == content
+    assert m.find(dates) == m.rfind(dates) == 8
+    assert dates in m
+    stream = m.stream(100)
+    assert stream.write(dates) == 16
+    found = numpy.zeros(2, "datetime64[D]")
+    stream.seek(0)
+    assert stream.readinto(found) == 16
+    assert (found == dates).all()

@@ -41,7 +41,7 @@ ERRORS = {
     "mmap": errno.ENOMEM, "munmap": errno.ENOMEM, "msync": errno.EIO, "madvise": errno.EAGAIN,
     "mlock": errno.EAGAIN, "mlock2": errno.EAGAIN, "munlock": errno.EAGAIN, "mincore": errno.EAGAIN,
     "fstat": errno.ESTALE, "statx": errno.ESTALE, "fstatvfs": errno.ESTALE,
-    "fcntl": errno.EMFILE, "close": errno.EIO, "fallocate": errno.ENOSPC,
+    "fcntl": errno.EMFILE, "close": errno.EIO, "fallocate": errno.ENOSPC, "pwritev2": errno.ENOSPC,
     "malloc": errno.ENOMEM, "calloc": errno.ENOMEM, "sigaction": errno.EINVAL, "membarrier": errno.EPERM,
     "futex": errno.ENOMEM,
 }
@@ -400,6 +400,76 @@ def test_without_statx_the_size_of_the_file_is_asked_all_the_same(path, injector
         print(m.accessible == os.stat(path).st_size, made("fstat") > 0)
     """
     assert output(code, path, injector, setup=HARNESS) == "True True"
+
+
+# ---- growing ----
+
+GROWING = """
+with open(path, "wb") as file:
+    file.write(b"U" * PAGE)
+
+def while_held_at(call, operation):
+    # Another process appends to the file when the operation has asked how long it is.
+    injector.hold(call)
+    thread = threading.Thread(target=operation)
+    thread.start()
+    while not injector.is_held(call):
+        pass
+    with open(path, "ab") as other:
+        other.write(b"theirs" * PAGE)
+    injector.release(call)
+    thread.join()
+    with open(path, "rb") as file:
+        return file.read()
+
+OPEN = lambda: sharedmmap.open(path, length=4 * PAGE).close()
+"""
+
+
+def test_extending_a_file_cuts_off_nothing_that_was_written_meanwhile(path, injector):
+    code = 'print(while_held_at(b"fallocate", OPEN) == b"U" * PAGE + b"theirs" * PAGE)'
+    assert output(code, path, injector, setup=HARNESS + GROWING) == "True"
+
+
+NO_FALLOCATE = 'ERRORS["fallocate"] = errno.{}; inject("fallocate", 1, FOR_EVER)'
+
+
+@pytest.mark.parametrize("refusal", ["EOPNOTSUPP", "ENOSYS"])
+def test_extending_a_file_without_fallocate_writes_over_nothing(path, injector, refusal):
+    code = f"""
+    {NO_FALLOCATE.format(refusal)}
+    found = while_held_at(b"pwritev2", OPEN)
+    print(found.startswith(b"U" * PAGE + b"theirs" * PAGE), not any(found[7 * PAGE :]))
+    OPEN()
+    os.truncate(path, 1)
+    sharedmmap.open(path, length=1 << 20).close()
+    print(os.stat(path).st_size == 1 << 20)
+    """
+    assert output(code, path, injector, setup=HARNESS + GROWING).split() == ["True", "True", "True"]
+
+
+def test_a_disk_that_fills_up_while_a_file_is_extended_is_an_error(path, injector):
+    code = f"""
+    {NO_FALLOCATE.format("EOPNOTSUPP")}
+    inject("pwritev2", 2, FOR_EVER)
+    try:
+        sharedmmap.open(path, length=1 << 20)
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+    """
+    assert output(code, path, injector, setup=HARNESS + GROWING) == "ENOSPC"
+
+
+def test_reserving_where_the_file_system_cannot_says_so_and_changes_nothing(path, injector):
+    code = f"""
+    {NO_FALLOCATE.format("EOPNOTSUPP")}
+    m = sharedmmap.open(path, capacity=8 * PAGE)
+    try:
+        m.reserve(8 * PAGE)
+    except OSError as error:
+        print(error.errno == errno.EOPNOTSUPP, os.stat(path).st_size == PAGE, "cannot allocate" in str(error))
+    """
+    assert output(code, path, injector, setup=HARNESS + GROWING) == "True True True"
 
 
 # ---- flushes at once ----

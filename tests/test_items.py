@@ -407,3 +407,18 @@ def test_a_byte_or_a_sequence_is_in_it_as_in_bytes(tmp_path):
         256 in m  # noqa: B015
     with pytest.raises(TypeError):
         "a" in m  # noqa: B015
+
+
+def test_an_index_past_the_end_is_wrong_before_the_value_is(m):
+    for key in len(m), len(m) + 5, -len(m) - 1:
+        for value in 300, -1, 7:
+            with pytest.raises(IndexError):
+                m[key] = value
+
+
+def test_nothing_can_be_deleted(m, path):
+    before = path.read_bytes()
+    for key in 0, slice(0, 5), slice(None):
+        with pytest.raises(TypeError, match="the length of a mapping is fixed"):
+            del m[key]
+    assert path.read_bytes() == before

@@ -384,3 +384,23 @@ def test_a_value_that_changes_does_not_keep_a_write_from_ending(m, name):
     with contextlib.suppress(OverflowError):
         getattr(m, f"write_{name}_at")(value, 0)
     assert value.asked < 4
+
+
+def test_a_value_that_is_rounded_up_to_infinity_is_too_large(path):
+    code = f"""
+    import ctypes, platform
+
+    upward = {{"x86_64": 0x800, "aarch64": 0x400000}}.get(platform.machine())
+    libm = ctypes.CDLL(None if sys.platform == "darwin" else "libm.so.6")
+    m = sharedmmap.open(path, "w+", length=8)
+    value = float.fromhex("0x1.fffffe0000001p127")  # just above the greatest float32
+    m.write_float32_at(value, 0)
+    print(m.read_float32_at(0) == {LARGEST_FLOAT32!r})
+    if upward is not None:
+        assert libm.fesetround(upward) == 0
+        try:
+            m.write_float32_at(value, 0)
+        except OverflowError as error:
+            print("too large" in str(error))
+    """
+    assert set(output(code, path).split()) == {"True"}

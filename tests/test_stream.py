@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import ctypes
 import errno
 import gc
 import gzip
 import io
+import lzma
+import os
 import pickle
 import shutil
 import tarfile
@@ -601,3 +604,83 @@ def test_a_buffered_random_mixes_reads_and_writes(small):
         both.seek(0)
         assert both.read(12) == b"hello WORLD\n"
     assert small[:12] == b"hello WORLD\n"
+
+
+# ---- as FileIO has it ----
+
+
+def test_a_position_is_refused_as_file_io_refuses_it(small, tmp_path):
+    with io.FileIO(tmp_path / "twin", "w+") as twin:
+        for stream in small.stream(), twin:
+            for arguments in (-1,), (-1, 1), (-1000, 2), (0, 9), (-(2**63), 0):
+                stream.seek(0)
+                with pytest.raises(OSError, match=r"\[Errno 22\]") as caught:
+                    stream.seek(*arguments)
+                assert caught.value.errno == errno.EINVAL
+                assert stream.tell() == 0
+            for offset in 2**100, -(2**100), 2**63:
+                with pytest.raises(OverflowError):
+                    stream.seek(offset)
+            for offset in 1.0, "1", None:
+                with pytest.raises(TypeError):
+                    stream.seek(offset)
+            assert stream.seek(2**62) == 2**62
+            assert stream.read() == b""
+
+
+def test_a_stream_cannot_be_copied(small):
+    for make in copy.copy, copy.deepcopy, pickle.dumps:
+        with pytest.raises(TypeError, match="make another from its File"):
+            make(small.stream())
+
+
+@given(st.binary().map(lambda text: text.replace(b"\1", b"\n")), st.lists(st.integers(-2, 5)))
+def test_lines_are_those_of_bytes_io(path, text, sizes):
+    text += b"\n\nlast"
+    path.write_bytes(text)
+    with sharedmmap.open(path, capacity=len(text) + 100) as m:
+        assert list(m.stream()) == list(io.BytesIO(text))
+        assert m.stream().readlines() == io.BytesIO(text).readlines()
+        stream, twin = m.stream(), io.BytesIO(text)
+        for size in sizes:
+            assert stream.readline(size) == twin.readline(size)
+            assert stream.tell() == twin.tell()
+        assert m.stream(1, 2).readline() == io.BytesIO(text[1:3]).readline()
+
+
+def archive(stream, write):
+    with write(stream) as target:
+        target.writestr("name", os.urandom(5000))
+
+
+WRITERS = {
+    "pickle": lambda stream: pickle.dump(bytes(range(256)) * 20, stream),
+    "copyfileobj": lambda stream: shutil.copyfileobj(io.BytesIO(bytes(5000)), stream),
+    "writelines": lambda stream: stream.writelines([bytes(300)] * 10),
+    "zipfile": lambda stream: archive(stream, lambda stream: zipfile.ZipFile(stream, "w")),
+    "tarfile": lambda stream: tarfile.TarFile(fileobj=stream, mode="w").addfile(tarfile.TarInfo("name")),  # noqa: SIM115
+    "lzma": lambda stream: lzma.LZMAFile(stream, "w").write(os.urandom(100_000)),
+    "text": lambda stream: print("x" * 5000, file=io.TextIOWrapper(stream, write_through=True)),
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_writer_whose_end_does_not_fit_raises(path, write):
+    """None of them looks at the count that write() returns."""
+    with sharedmmap.open(path, "w+", length=200) as m, pytest.raises(OSError, match="do not fit") as caught:
+        write(m.stream())
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_numpy_raises_where_an_array_does_not_fit(path):
+    numpy = pytest.importorskip("numpy")
+    with sharedmmap.open(path, "w+", length=200) as m, pytest.raises(OSError, match="do not fit"):
+        numpy.save(m.stream(), numpy.zeros(100))
+
+
+def test_an_empty_archive_can_be_opened(path):
+    with sharedmmap.open(path, "w+", length=100) as m:
+        with zipfile.ZipFile(m.stream(0, 22), "w"):
+            pass
+        with zipfile.ZipFile(m.stream(0, 22)) as archive:
+            assert archive.namelist() == []

@@ -295,3 +295,48 @@ def test_the_interpreter_ends_well_under_daemon_threads(path, run_number):
         ready.acquire()
     """
     assert output(code, path, setup=SETUP) == ""
+
+
+LONG = {
+    "slice": "m[:]",
+    "slice with a step": "m[::-1]",
+    "read_string_at": "m.read_string_at(0, encoding='latin-1')",
+    "stream read": "m.stream().read()",
+    "stream readinto": "m.stream().readinto(block)",
+    "stream write": "m.stream().write(block)",
+    "read_at": "m.read_at(block, 0)",
+    "write_at": "m.write_at(block, 0)",
+    "assignment": "m[:] = block",
+    "write_array_at": "m.write_array_at(block, 0)",
+    "find": "m.find(b'absent')",
+    "rfind": "m.rfind(b'absent')",
+    "fill": "m.fill(7)",
+    "move": "m.move(0, 8, SIZE - 8)",
+}
+
+
+@pytest.mark.parametrize("operation", LONG.values(), ids=LONG)
+def test_other_threads_run_while_much_is_copied(path, operation):
+    """The first thread gets to run again only if the other, which never has to, lets it."""
+    code = f"""
+    sys.setswitchinterval(1000)
+    SIZE = 64 << 20
+    m, block = sharedmmap.open(path, "w+", length=SIZE), bytearray(SIZE)
+
+    def operate():
+        begun.set()
+        {operation}
+        done.append(True)
+
+    for _ in range(50):  # the system may have let the first one wait
+        begun, done = threading.Event(), []
+        thread = threading.Thread(target=operate)
+        thread.start()
+        begun.wait()
+        ran_meanwhile = not done
+        thread.join()
+        if ran_meanwhile:
+            break
+    print(ran_meanwhile)
+    """
+    assert output(code, path) == "True"

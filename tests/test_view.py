@@ -475,3 +475,25 @@ def test_a_numpy_array_outlives_its_file(path):
     print(table.sum())
     """
     assert output(code, path, setup=STALE) == "24.0"
+
+
+@pytest.mark.skipif(PYPY, reason="os.write() copies the view there, and faults as any access does")
+def test_a_system_call_on_a_view_whose_page_is_lost_fails_by_itself(path):
+    """The kernel answers EFAULT, and sends no signal: the mapping has not faulted."""
+    code = """
+    m = sharedmmap.open(path)
+    view = m.view()
+    os.truncate(path, 0)
+    with open(path + ".other", "wb") as other:
+        try:
+            os.write(other.fileno(), view)
+        except OSError as error:
+            print(errno.errorcode[error.errno])
+    m.check()
+    try:
+        view[0]
+        m.check()
+    except MappingFaultError:
+        print("faulted")
+    """
+    assert output(code, path).split() == ["EFAULT", "faulted"]

@@ -12,7 +12,8 @@ import pytest
 from child import output
 
 import sharedmmap
-from sharedmmap._native import ffi
+from sharedmmap import MappingFaultError
+from sharedmmap._native import ffi, lib
 
 # Elsewhere a waiter looks at the value from time to time, and nobody knows of it.
 FUTEX = pytest.mark.skipif(sys.platform != "linux", reason="waiters are counted where there is a futex")
@@ -229,3 +230,21 @@ def test_a_word_that_the_kernel_cannot_wait_for_is_looked_at(word, monkeypatch):
     assert word.wait(0, 100)
     assert len(looks) == 3
     assert not word.wait(1, 0.01)
+
+
+def test_a_waiter_that_is_woken_after_its_page_has_gone_raises(path, monkeypatch):
+    """It does not tell the caller that it is time to look: there is nothing to look at."""
+
+    class CutOnWaking:
+        def __getattr__(self, name):
+            return getattr(lib, name)
+
+        def word_wait(self, *arguments):
+            path.write_bytes(b"")
+            return 0
+
+    with sharedmmap.open(path, "w+", length=8) as m:
+        word = m.atomic_uint32_at(0)
+        monkeypatch.setattr("sharedmmap._atomic.lib", CutOnWaking())
+        with pytest.raises(MappingFaultError):
+            word.wait(0)

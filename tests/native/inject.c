@@ -12,7 +12,7 @@
 
 #define FUNCTIONS(DO)                                                                                      \
     DO(mmap, -1) DO(munmap, -1) DO(msync, -1) DO(madvise, -1) DO(mlock, -1) DO(munlock, -1) DO(mincore, -1) \
-    DO(fstat, -1) DO(statx, -1) DO(fstatvfs, -1) DO(fcntl, -1) DO(close, -1) DO(fallocate, -1) DO(sigaction, -1) DO(syscall, -1)           \
+    DO(fstat, -1) DO(statx, -1) DO(fstatvfs, -1) DO(fcntl, -1) DO(close, -1) DO(fallocate, -1) DO(pwritev2, -1) DO(sigaction, -1) DO(syscall, -1)           \
     DO(malloc, 0) DO(calloc, 0)
 
 /* Integers and pointers all go in registers of the same kind; what a function does not take it ignores. */
