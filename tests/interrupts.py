@@ -20,8 +20,8 @@ PACKAGE = os.path.dirname(sharedmmap.__file__)
 def done_before_step(number: int, act: Callable[[], object], operate: Callable[[], object]) -> bool:
     """Calls ``operate``, and ``act`` before the step of that number; False if there are not so many.
 
-    A step is an opcode, or a line where an exception from tracing opcodes goes wrong (CPython 3.9), or where that is
-    slow (PyPy).
+    A step is an opcode, or a line where an exception from tracing opcodes goes wrong (CPython 3.9) or that is slow
+    (PyPy).
     """
     steps = 0
 

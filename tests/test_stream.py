@@ -653,12 +653,17 @@ def archive(stream, write):
         target.writestr("name", os.urandom(5000))
 
 
+def archive_in_tar(stream):
+    with tarfile.TarFile(fileobj=stream, mode="w") as target:
+        target.addfile(tarfile.TarInfo("name"))
+
+
 WRITERS = {
     "pickle": lambda stream: pickle.dump(bytes(range(256)) * 20, stream),
     "copyfileobj": lambda stream: shutil.copyfileobj(io.BytesIO(bytes(5000)), stream),
     "writelines": lambda stream: stream.writelines([bytes(300)] * 10),
     "zipfile": lambda stream: archive(stream, lambda stream: zipfile.ZipFile(stream, "w")),
-    "tarfile": lambda stream: tarfile.TarFile(fileobj=stream, mode="w").addfile(tarfile.TarInfo("name")),  # noqa: SIM115
+    "tarfile": archive_in_tar,
     "lzma": lambda stream: lzma.LZMAFile(stream, "w").write(os.urandom(100_000)),
     "text": lambda stream: print("x" * 5000, file=io.TextIOWrapper(stream, write_through=True)),
 }

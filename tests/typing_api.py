@@ -180,6 +180,7 @@ def elsewhere(m: File) -> None:
     assert_type(stream.tell(), int)
     assert_type(stream.seek(-8, io.SEEK_END), int)
     assert_type(stream.read(2), bytes)
+    assert_type(stream.readline(), bytes)
     assert_type(stream.readall(), bytes)
     assert_type(stream.seek(0), int)
     assert_type(stream.readinto(bytearray(2)), int)
