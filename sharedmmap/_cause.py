@@ -6,11 +6,9 @@ import errno
 import os
 from typing import Any
 
-from ._native import ffi, lib
+from ._native import PAGE, ffi, lib
 
-__all__ = ["PAGE", "cause_of_fault"]
-
-PAGE = os.sysconf("SC_PAGESIZE")
+__all__ = ["cause_of_fault"]
 
 
 def cause_of_fault(c: Any) -> tuple[int, str, int]:

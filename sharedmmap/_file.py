@@ -16,8 +16,8 @@ from ._arguments import as_byte, as_index, as_range, as_size, readable_memory, w
 from ._atomic import AtomicUint32, AtomicUint64
 from ._errors import MappingFaultError, UnmappedMemoryError
 from ._flags import Prot, Sync
-from ._native import RefusedError, lib, quick
-from ._region import PAGE, Region
+from ._native import PAGE, RefusedError, lib, quick
+from ._region import Region
 from ._scalars import float_accessors, int_accessors
 from ._stream import Stream
 

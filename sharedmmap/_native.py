@@ -15,6 +15,7 @@ This is the only place that asks which interpreter runs.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -35,7 +36,9 @@ except ModuleNotFoundError as error:
 
 from ._errors import RefusedError
 
-__all__ = ["PIECE", "RefusedError", "before_mapping", "before_view", "ffi", "lib", "memory_of", "quick"]
+__all__ = ["PAGE", "PIECE", "RefusedError", "before_mapping", "before_view", "ffi", "lib", "memory_of", "quick"]
+
+PAGE = os.sysconf("SC_PAGESIZE")
 
 PIECE: int = lib.PIECE
 """Copies of so many bytes, or more, release the GIL; a fault is noticed after so many at the latest."""

@@ -10,8 +10,7 @@ from typing import SupportsIndex
 from ._arguments import as_index, as_size
 from ._errors import os_error
 from ._file import MAX_OFFSET, READ_ONLY, READ_WRITE, File, rest_of
-from ._native import ffi, lib
-from ._region import PAGE
+from ._native import PAGE, ffi, lib
 
 __all__ = ["open"]
 

@@ -11,8 +11,8 @@ from typing import SupportsIndex
 from ._arguments import as_index
 from ._errors import MappingFaultError, OutOfBoundsError, os_error
 from ._flags import Advice, Sync
-from ._native import ffi, lib, quick
-from ._region import PAGE, Region, call_failed
+from ._native import PAGE, ffi, lib, quick
+from ._region import Region, call_failed
 
 __all__ = ["advise", "flush", "lock", "reserve", "residency", "unlock"]
 

@@ -22,11 +22,11 @@ import sys
 from typing import Any, Callable, SupportsIndex
 
 from ._arguments import as_index, as_size
-from ._cause import PAGE, cause_of_fault
+from ._cause import cause_of_fault
 from ._errors import MappingFaultError, OutOfBoundsError, UnmappedMemoryError, os_error
-from ._native import before_mapping, ffi, lib, quick
+from ._native import PAGE, before_mapping, ffi, lib, quick
 
-__all__ = ["PAGE", "Region", "call_failed"]
+__all__ = ["Region", "call_failed"]
 
 _POINTER = ffi.typeof("struct region *")
 _new = ffi.new_allocator(lib.region_new, lib.region_close, should_clear_after_alloc=False)

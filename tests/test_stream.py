@@ -624,7 +624,7 @@ def test_a_position_is_refused_as_file_io_refuses_it(small, tmp_path):
             for offset in 1.0, "1", None:
                 with pytest.raises(TypeError):
                     stream.seek(offset)
-            assert stream.seek(2**62) == 2**62
+            assert stream.seek(2**40) == 2**40
             assert stream.read() == b""
 
 
@@ -648,9 +648,14 @@ def test_lines_are_those_of_bytes_io(path, text, sizes):
         assert m.stream(1, 2).readline() == io.BytesIO(text[1:3]).readline()
 
 
-def archive(stream, write):
-    with write(stream) as target:
+def archive_in_zip(stream):
+    with zipfile.ZipFile(stream, "w") as target:
         target.writestr("name", os.urandom(5000))
+
+
+def archive_in_lzma(stream):
+    with lzma.LZMAFile(stream, "w") as target:
+        target.write(os.urandom(5000))
 
 
 def archive_in_tar(stream):
@@ -662,9 +667,9 @@ WRITERS = {
     "pickle": lambda stream: pickle.dump(bytes(range(256)) * 20, stream),
     "copyfileobj": lambda stream: shutil.copyfileobj(io.BytesIO(bytes(5000)), stream),
     "writelines": lambda stream: stream.writelines([bytes(300)] * 10),
-    "zipfile": lambda stream: archive(stream, lambda stream: zipfile.ZipFile(stream, "w")),
+    "zipfile": archive_in_zip,
     "tarfile": archive_in_tar,
-    "lzma": lambda stream: lzma.LZMAFile(stream, "w").write(os.urandom(100_000)),
+    "lzma": archive_in_lzma,
     "text": lambda stream: print("x" * 5000, file=io.TextIOWrapper(stream, write_through=True)),
 }
 
