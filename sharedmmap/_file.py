@@ -376,7 +376,10 @@ class File:
     def write_array_at(self, values: Any, offset: SupportsIndex) -> int:
         """Writes ``values``, any C-contiguous buffer, to ``offset``; returns the bytes written: all of them.
 
-        ``OutOfBoundsError`` unless all of them are accessible; nothing is written then.
+        All or nothing is what is checked first: a file that is cut in the middle of the copy can leave a part written,
+        and the call raises.
+
+        ``OutOfBoundsError`` unless all of them are accessible.
         """
         offset = as_index(offset)  # first: its __index__ could resize values
         region = self._region
@@ -402,7 +405,7 @@ class File:
         """Packs ``values`` and writes the record to ``offset``; see the ``struct`` module for ``format``.
 
         It is packed first and copied once: unlike with ``struct.pack_into``, nobody sees it zero-filled
-        before. ``OutOfBoundsError`` unless all of it is accessible; nothing is written then.
+        before. ``OutOfBoundsError`` unless all of it is accessible.
         """
         layout = format if isinstance(format, Struct) else _layout(format)
         record = layout.pack(*values)
@@ -455,7 +458,7 @@ class File:
     def fill(self, byte: SupportsIndex, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> None:
         """Sets ``length`` bytes from ``offset``, or all to the end of the mapping, to ``byte``.
 
-        ``OutOfBoundsError`` unless all of them are accessible; nothing is written then.
+        ``OutOfBoundsError`` unless all of them are accessible.
         """
         byte = as_byte(byte)
         region = self._region
@@ -464,7 +467,7 @@ class File:
     def move(self, dest: SupportsIndex, src: SupportsIndex, count: SupportsIndex) -> None:
         """Copies ``count`` bytes from ``src`` to ``dest``, both offsets; the ranges may overlap.
 
-        ``OutOfBoundsError`` unless both are accessible; nothing is written then.
+        ``OutOfBoundsError`` unless both are accessible.
         """
         _copies.move(self._region, as_index(dest), as_index(src), as_size(count, "count"))
 
@@ -485,8 +488,9 @@ class File:
         Without a length, to the end of what is accessible. ``readonly`` is the default where the mapping is.
         Its memory stays valid for as long as anything refers to it, also after ``unmap()``: it can go stale,
         it can't dangle. (PyPy keeps the address range for good.) What it gives up: where the kernel cannot supply
-        a page it shows zeros, and what is written is lost, without an exception; ``check()`` raises then. While a
-        writable one may be alive the mapping counts as dirty. ``OutOfBoundsError`` unless all of the range is
+        a page it shows zeros, and what is written is lost, without an exception; ``check()`` raises then. (A system
+        call that is given the view fails with ``EFAULT`` instead, and ``check()`` says nothing.) While a writable one
+        may be alive the mapping counts as dirty. ``OutOfBoundsError`` unless all of the range is
         accessible.
         """
         region = self._region
@@ -539,7 +543,8 @@ class File:
         """Makes the file back at least the first ``length`` bytes of the mapping, on allocated disk space.
 
         The file grows if it is shorter; every process that mapped it with room sees that. ``OSError`` with
-        ``ENOSPC`` on a full disk, here and not as a fault later; see fallocate(2).
+        ``ENOSPC`` on a full disk, here and not as a fault later, and with ``EOPNOTSUPP`` where the file system cannot
+        allocate; see fallocate(2). (macOS fills no holes: only what is missing at the end is allocated there.)
         """
         _ranges.reserve(self._region, length)
 
