@@ -486,11 +486,11 @@ class File:
         """A ``memoryview`` of ``length`` accessible bytes from ``offset``: the one door to the memory itself.
 
         Without a length, to the end of what is accessible. ``readonly`` is the default where the mapping is.
-        Its memory stays valid for as long as anything refers to it, also after ``unmap()``: it can go stale,
-        it can't dangle. (PyPy keeps the address range for good.) What it gives up: where the kernel cannot supply
-        a page it shows zeros, and what is written is lost, without an exception; ``check()`` raises then. (A system
-        call that is given the view fails with ``EFAULT`` instead, and ``check()`` says nothing.) While a writable one
-        may be alive the mapping counts as dirty. ``OutOfBoundsError`` unless all of the range is
+        Its memory stays valid for as long as anything refers to it, also after ``unmap()``: it can go stale, it
+        can't dangle. (PyPy keeps the address range for good.) What it gives up: where the kernel cannot supply
+        a page it shows zeros, and what is written is lost, without an exception; ``check()`` raises then. (A
+        system call that is given the view fails with ``EFAULT`` instead, and ``check()`` says nothing.) While a
+        writable one may be alive the mapping counts as dirty. ``OutOfBoundsError`` unless all of the range is
         accessible.
         """
         region = self._region
@@ -543,8 +543,9 @@ class File:
         """Makes the file back at least the first ``length`` bytes of the mapping, on allocated disk space.
 
         The file grows if it is shorter; every process that mapped it with room sees that. ``OSError`` with
-        ``ENOSPC`` on a full disk, here and not as a fault later, and with ``EOPNOTSUPP`` where the file system cannot
-        allocate; see fallocate(2). (macOS fills no holes: only what is missing at the end is allocated there.)
+        ``ENOSPC`` on a full disk, here and not as a fault later, and with ``EOPNOTSUPP`` where the file system
+        cannot allocate; see fallocate(2). (macOS fills no holes: only what is missing at the end is allocated
+        there.)
         """
         _ranges.reserve(self._region, length)
 
