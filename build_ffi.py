@@ -188,12 +188,12 @@ quickbuilder.cdef(
     + in_c("{type} load_{name}(struct region *region, int64_t offset);")
     + in_c("int store_{name}(struct region *region, int64_t offset, {type} value);")
     + in_c("{type} load_word_{name}(struct word *word);", WORDS)
-    + in_c("{type} load_at_{name}(void *at);", WORDS)
+    + in_c("{type} load_at_{name}(char *at);", WORDS)
     + in_c("{type} compare_exchange_{name}(struct word *word, {type} expected, {type} desired);", WORDS)
-    + in_c("{type} compare_exchange_at_{name}(void *at, {type} expected, {type} desired);", WORDS)
+    + in_c("{type} compare_exchange_at_{name}(char *at, {type} expected, {type} desired);", WORDS)
     + "".join(
         in_c(f"{{type}} {operation}_{{name}}(struct word *word, {{type}} operand);", WORDS)
-        + in_c(f"{{type}} {operation}_at_{{name}}(void *at, {{type}} operand);", WORDS)
+        + in_c(f"{{type}} {operation}_at_{{name}}(char *at, {{type}} operand);", WORDS)
         for operation in FETCH_OPERATIONS
     )
 )

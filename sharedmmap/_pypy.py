@@ -53,7 +53,10 @@ def region_write(c: Any, offset: int, src: Any, size: int) -> int:
     if not 0 <= offset <= c.limit - size or not c.writable:
         return NOT_ACCESSIBLE
     c.dirty = 1
-    ffi.memmove(c.base + offset, src, size)  # SAFETY: in bounds, alive
+    if isinstance(src, ffi.CData):
+        ffi.memmove(c.base + offset, src, size)  # SAFETY: in bounds, alive
+    else:  # bytes or a bytearray: a slice is sooner
+        ffi.buffer(c.base + offset, size)[:] = src  # SAFETY: in bounds, alive
     c.dirty = 1
     return NOT_ACCESSIBLE if c.state and not is_live(c) else 0
 
@@ -79,7 +82,7 @@ def region_get_item(c: Any, key: Any) -> Any:
 
 
 def region_set_item(c: Any, key: Any, value: Any) -> int:
-    if type(key) is not slice or type(value) is not bytes:
+    if type(key) is not slice or type(value) not in (bytes, bytearray):
         raise RefusedError
     start, stop, step = key.indices(c.length)
     size = len(value)
@@ -97,7 +100,7 @@ def region_read_at(c: Any, dest: Any, offset: int) -> int:
 
 
 def region_write_at(c: Any, src: Any, offset: int) -> int:
-    if type(src) is not bytes or type(offset) is not int:
+    if type(src) not in (bytes, bytearray) or type(offset) is not int:
         raise RefusedError
     size = len(src)
     return size if 0 < size < PIECE and not region_write(c, offset, src, size) else 0

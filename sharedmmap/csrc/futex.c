@@ -13,7 +13,7 @@
 
 int word_wait(struct word *word, uint32_t expected, int64_t nanoseconds)
 {
-    _Atomic uint32_t *at = word_to_load(word, sizeof *at);
+    _Atomic uint32_t *at = (void *)word_to_load(word, sizeof *at);
     if (at == NULL) {
         errno = EFAULT;
         return -1;
@@ -47,7 +47,7 @@ int word_wait(struct word *word, uint32_t expected, int64_t nanoseconds)
 
 int word_notify(struct word *word, int count)
 {
-    _Atomic uint32_t *at = word_to_load(word, sizeof *at);
+    _Atomic uint32_t *at = (void *)word_to_load(word, sizeof *at);
     if (at == NULL) {
         errno = EFAULT;
         return -1;

@@ -14,12 +14,12 @@ struct word {
 };
 
 /* The address, if the word is within the limit now, or NULL. */
-static inline void *word_to_load(struct word *word, int64_t size)
+static inline char *word_to_load(struct word *word, int64_t size)
 {
     return holds(word->region, word->offset, size) ? word->region->base + word->offset : NULL;
 }
 
-static inline void *word_to_write(struct word *word, int64_t size)
+static inline char *word_to_write(struct word *word, int64_t size)
 {
     return may_write(word->region, word->offset, size) ? word->region->base + word->offset : NULL;
 }
@@ -27,13 +27,13 @@ static inline void *word_to_write(struct word *word, int64_t size)
 /* SAFETY, of all that follows: in bounds, as word_to_load() or word_to_write() said just before (on PyPy the same check
  * in Python); alive, since who has the word has a reference to its region. */
 #define DEFINE_FETCH(NAME, TYPE, OPERATION)                                                                \
-    static inline TYPE OPERATION##_at_##NAME(void *at, TYPE operand)                                       \
+    static inline TYPE OPERATION##_at_##NAME(char *at, TYPE operand)                                       \
     {                                                                                                      \
-        return atomic_##OPERATION((_Atomic TYPE *)at, operand);                                            \
+        return atomic_##OPERATION((_Atomic TYPE *)(void *)at, operand);                                            \
     }                                                                                                      \
     static inline TYPE OPERATION##_##NAME(struct word *word, TYPE operand)                                 \
     {                                                                                                      \
-        void *at = word_to_write(word, sizeof(TYPE));                                                      \
+        char *at = word_to_write(word, sizeof(TYPE));                                                      \
         if (at == NULL)                                                                                    \
             return (TYPE)no_value();                                                                       \
         const TYPE before = OPERATION##_at_##NAME(at, operand);                                            \
@@ -41,24 +41,24 @@ static inline void *word_to_write(struct word *word, int64_t size)
     }
 
 #define DEFINE_WORD(NAME, TYPE)                                                                            \
-    static inline TYPE load_at_##NAME(void *at) { return atomic_load((_Atomic TYPE *)at); }                \
+    static inline TYPE load_at_##NAME(char *at) { return atomic_load((_Atomic TYPE *)(void *)at); }                \
     static inline TYPE load_word_##NAME(struct word *word)                                                 \
     {                                                                                                      \
-        void *at = word_to_load(word, sizeof(TYPE));                                                       \
+        char *at = word_to_load(word, sizeof(TYPE));                                                       \
         if (at == NULL)                                                                                    \
             return (TYPE)no_value();                                                                       \
         const TYPE value = load_at_##NAME(at);                                                             \
         return is_live(word->region) ? value : (TYPE)no_value();                                           \
     }                                                                                                      \
     /* What was seen: `expected` where, and only where, the exchange was made. */                          \
-    static inline TYPE compare_exchange_at_##NAME(void *at, TYPE expected, TYPE desired)                   \
+    static inline TYPE compare_exchange_at_##NAME(char *at, TYPE expected, TYPE desired)                   \
     {                                                                                                      \
-        atomic_compare_exchange_strong((_Atomic TYPE *)at, &expected, desired);                            \
+        atomic_compare_exchange_strong((_Atomic TYPE *)(void *)at, &expected, desired);                            \
         return expected;                                                                                   \
     }                                                                                                      \
     static inline TYPE compare_exchange_##NAME(struct word *word, TYPE expected, TYPE desired)             \
     {                                                                                                      \
-        void *at = word_to_write(word, sizeof(TYPE));                                                      \
+        char *at = word_to_write(word, sizeof(TYPE));                                                      \
         if (at == NULL)                                                                                    \
             return (TYPE)no_value();                                                                       \
         const TYPE seen = compare_exchange_at_##NAME(at, expected, desired);                               \
