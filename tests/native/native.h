@@ -4,6 +4,7 @@
 
 #include "region.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -19,10 +20,8 @@
 
 static inline struct region *map_region(int fd, int64_t size)
 {
-    void *start = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    check(start != MAP_FAILED);
-    struct region *region = region_open(start, 0, size, fd, 0, true, true);
-    check(region != NULL);
+    struct region *region = region_new(sizeof *region);
+    check(region != NULL && region_map(region, fd, 0, size, true, true) == NULL);
     return region;
 }
 
@@ -34,6 +33,17 @@ static inline int make_file(const char *folder, int64_t size)
     const int fd = mkstemp(path);
     check(fd >= 0 && unlink(path) == 0 && ftruncate(fd, size) == 0);
     return fd;
+}
+
+static inline int descriptors_of_process(void)
+{
+    int count = 0;
+    DIR *folder = opendir("/dev/fd");
+    check(folder != NULL);
+    while (readdir(folder) != NULL)
+        count++;
+    closedir(folder);
+    return count;
 }
 
 /* Below `bound`; xorshift, with a state for each thread. */
