@@ -163,11 +163,11 @@ const char *region_map_again(struct region *region, struct region *old)
 
 int region_unmap(struct region *region)
 {
-    if (atomic_exchange(&region->state, UNMAPPED) == UNMAPPED)
-        return -1;
-    overlay(region); /* where that is refused, the file stays under the range until region_close() */
-    descriptor_detach(region);
-    return 0;
+    const bool first = atomic_exchange(&region->state, UNMAPPED) != UNMAPPED;
+    if (first)
+        overlay(region); /* where that is refused, the file stays under the range until region_close() */
+    descriptor_detach(region); /* if not the first, too: in a child of fork(2) the first may have come no further */
+    return first ? 0 : -1;
 }
 
 void region_end(struct region *region)
