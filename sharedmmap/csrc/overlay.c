@@ -22,6 +22,14 @@ static void demand_fence(struct region *region)
     atomic_compare_exchange_strong(&region->state, &live, LIVE_FENCED);
 }
 
+void make_live(struct region *region)
+{
+    atomic_store(&region->state, LIVE);
+    /* After the store: where the fences are demanded later, the region is found LIVE. */
+    if (live_state() == LIVE_FENCED)
+        demand_fence(region);
+}
+
 /* A thread that has read LIVE just before needs no fence: its access and its load are a few instructions apart, which
  * a processor completes, and makes visible, within microseconds. Some million turns of this loop take longer. */
 static void wait_for_accesses_under_way(void)

@@ -25,8 +25,11 @@
  * lock of the registry is held. */
 bool prepare_overlays(void);
 
-/* LIVE or LIVE_FENCED: the state of a region that is to be mapped now. */
+/* LIVE or LIVE_FENCED: the state of live regions. */
 uint8_t live_state(void);
+
+/* Gives that state to a region which is in the registry and which no other thread uses yet. */
+void make_live(struct region *region);
 
 /* Steps 2 and 3 for a region that has been marked. False where the kernel refuses: the mapping stays then, and a late
  * access is as safe on it. Async-signal-safe. */

@@ -141,7 +141,7 @@ const char *region_map(struct region *region, int fd, int64_t offset, int64_t le
         pthread_mutex_init(&region->asking, NULL);
         pthread_mutex_init(&region->flushing, NULL);
         registry_add(region, (uintptr_t)start, (size + page - 1) / page * page);
-        atomic_store(&region->state, live_state());
+        make_live(region);
         store_limit(region, track && status.regular ? backed_length(region, &status) : length);
     }
     registry_unlock();
