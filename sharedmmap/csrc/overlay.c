@@ -12,9 +12,10 @@
 
 /* ---- the barrier ---- */
 
-static _Atomic bool readers_fence;
+static _Atomic bool fences_demanded; /* a region that is mapped now becomes LIVE_FENCED */
+static _Atomic bool fences_in_force; /* every region is, and no access without a fence is under way any more */
 
-uint8_t live_state(void) { return atomic_load(&readers_fence) ? LIVE_FENCED : LIVE; }
+uint8_t live_state(void) { return atomic_load(&fences_demanded) ? LIVE_FENCED : LIVE; }
 
 static void demand_fence(struct region *region)
 {
@@ -41,11 +42,12 @@ static void wait_for_accesses_under_way(void)
 static void pass_barrier(void)
 {
     atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load(&readers_fence) || memory_barrier_on_every_thread())
+    if (atomic_load(&fences_in_force) || memory_barrier_on_every_thread())
         return;
-    atomic_store(&readers_fence, true);
+    atomic_store(&fences_demanded, true);
     registry_each(demand_fence);
-    wait_for_accesses_under_way();
+    wait_for_accesses_under_way(); /* so does every thread that comes here before the first is through */
+    atomic_store(&fences_in_force, true);
 }
 
 /* ---- zero pages ---- */
@@ -76,8 +78,10 @@ bool prepare_overlays(void)
     static bool registered;
     if (!registered) {
         registered = true;
-        if (!register_memory_barrier())
-            atomic_store(&readers_fence, true);
+        if (!register_memory_barrier()) {
+            atomic_store(&fences_demanded, true);
+            atomic_store(&fences_in_force, true);
+        }
     }
     return keep_spare();
 }
