@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 #ifdef __linux__
+#include <linux/fs.h>
 #include <linux/magic.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -72,9 +73,22 @@ size_t page_size_of(int fd, const struct file_status *status)
     return page;
 }
 
+/* Writes at the end of the file, wherever that is by now. On macOS fd has to be open for appending. */
+static ssize_t append(int fd, const struct iovec *chunk)
+{
+#if defined(__APPLE__)
+    return writev(fd, chunk, 1);
+#elif defined(SYS_pwritev2) && defined(RWF_APPEND)
+    return syscall(SYS_pwritev2, fd, chunk, 1, 0, 0, RWF_APPEND); /* older C libraries have no function for it */
+#else
+    (void)fd, (void)chunk;
+    errno = EOPNOTSUPP; /* a plain write would go to the offset of the caller's descriptor, over what is there */
+    return -1;
+#endif
+}
+
 /* Where no call extends a file without the risk of shortening it: zeros are appended. An append never writes over
- * what another process has appended meanwhile; the file may come out longer than `end` then. `fd` has to be open for
- * appending, where there is no pwritev2(2). */
+ * what another process has appended meanwhile; the file may come out longer than `end` then. */
 static int append_zeros(int fd, int64_t end)
 {
     enum { CHUNK = 1 << 18 };
@@ -86,12 +100,7 @@ static int append_zeros(int fd, int64_t end)
     while ((result = file_status(fd, &now)) == 0 && now.size < end) {
         const int64_t missing = end - now.size;
         const struct iovec chunk = {zeros, missing < CHUNK ? (size_t)missing : CHUNK};
-#ifdef RWF_APPEND
-        const ssize_t written = pwritev2(fd, &chunk, 1, 0, RWF_APPEND);
-#else
-        const ssize_t written = writev(fd, &chunk, 1);
-#endif
-        if (written < 0) {
+        if (append(fd, &chunk) < 0) {
             result = -1;
             break;
         }
