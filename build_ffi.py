@@ -172,7 +172,7 @@ ffibuilder.cdef(
 )
 ffibuilder.set_source(
     "sharedmmap._ffi",
-    "#include <sys/mman.h>\n"
+    "#include <sys/mman.h>\n#ifdef __linux__\n#include <linux/mman.h>\n#endif\n"
     + "".join(f"#ifndef MADV_{name}\n#define MADV_{name} -1\n#endif\n" for name in ADVICE)
     + '#include "bulk.h"\n#include "descriptor.h"\n#include "scalar.h"\n#include "word.h"\n',
     sources=[str(path) for path in sorted(CSRC.glob("*.c"))],
