@@ -2,7 +2,7 @@
 #ifndef NATIVE_H
 #define NATIVE_H
 
-#include "region.h"
+#include "descriptor.h" /* region.h, and open_descriptors() */
 
 #include <dirent.h>
 #include <stdio.h>
