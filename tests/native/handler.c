@@ -1,8 +1,12 @@
-/* What the SIGBUS handler does: handler SCENARIO FOLDER. Ends with 0, or as the scenario says.
+/* What the SIGBUS handler does: handler SCENARIO FOLDER [MEMBARRIER]. Ends with 0, or as the scenario says. MEMBARRIER:
+ * "refused" from the beginning, or "refused later".
  *
  * A foreign region is a mapping of an empty file that is not in the registry. `mend`, installed before our
  * handler, is the handler of the library that made it. */
 #include "native.h"
+#include "overlay.h"
+#include "platform.h"
+#include "refuse.h"
 #include "scalar.h"
 #include "sigbus.h"
 
@@ -537,6 +541,27 @@ static void small_stack(void)
     check(pthread_create(&thread, NULL, on_small_stack, NULL) == 0 && pthread_join(thread, NULL) == 0);
 }
 
+/* ---- the end of a mapping ---- */
+
+/* The bytes from the end of the mapping to the end of its last page are part of what the kernel has mapped. */
+static void last_page(void)
+{
+    const int64_t lengths[] = {1, 100, page - 1, page, page + 1, 3 * page + 100};
+    const int64_t offsets[] = {0, 1, page - 1, page + 7};
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 4; j++) {
+            struct region *region = region_new(sizeof *region);
+            check(region != NULL && region_map(region, empty, offsets[j], lengths[i], true, true) == NULL);
+            const uintptr_t end = (uintptr_t)region->base + (uintptr_t)lengths[i];
+            const uintptr_t last = (end + (uintptr_t)page - 1) / (uintptr_t)page * (uintptr_t)page - 1;
+            *(volatile char *)last = 7;
+            check(atomic_load(&region->state) == FAULTED);
+            check(region_fault(region) == (int64_t)(last - (uintptr_t)region->base));
+            check(*(volatile char *)last == 7);
+            region_close(region);
+        }
+}
+
 /* ---- one fault, to be looked at from outside ---- */
 
 /* With less allowed than is in use the kernel refuses private pages, and the handler tries again. */
@@ -574,17 +599,24 @@ int main(int count, char **arguments)
                      {"two copies", two_copies},
                      {"raised again", raised_again},
                      {"small stack", small_stack},
+                     {"last page", last_page},
                      {"short of memory", short_of_memory},
                      {"once", once}};
-    check(count == 3);
+    check(count == 3 || count == 4);
+    const char *membarrier = count == 4 ? arguments[3] : "";
     alarm(60);
     sigemptyset(&mask_of_handler);
     page = sysconf(_SC_PAGESIZE);
     empty = make_file(arguments[2], 0);
     one_page = make_file(arguments[2], page);
+    if (strcmp(membarrier, "refused later") == 0)
+        region_close(map_region(one_page, page)); /* with all that comes with the first */
+    if (strcmp(membarrier, "") != 0)
+        refuse_membarrier();
     for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++)
         if (strcmp(arguments[1], scenarios[i].name) == 0) {
             scenarios[i].run();
+            check(strcmp(membarrier, "") == 0 || live_state() == LIVE_FENCED);
             return 0;
         }
     return 2;
