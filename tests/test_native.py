@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import signal
@@ -30,17 +31,28 @@ def require(compiler: str, options: Sequence[str], folder: Path) -> None:
         pytest.skip(f"{compiler} has no runtime for {' '.join(options)} that works here")
 
 
-@pytest.fixture
-def build(tmp_path: Path) -> Build:
-    """Compiles a program of ``native/``, and the sources of the package that it does not include itself."""
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Compiles a program of ``native/``, and the sources of the package that it does not include itself; once."""
 
+    @functools.cache
     def build(name: str, *others: str, compiler: str = "cc", options: Sequence[str] = ()) -> Path:
-        require(compiler, options, tmp_path)
-        program = tmp_path / name
+        folder = tmp_path_factory.mktemp(name)
+        require(compiler, options, folder)
+        program = folder / name
         sources = [NATIVE / f"{one}.c" for one in (name, *others)]
         included = re.findall(r'^#include "(\w+\.c)"', sources[0].read_text(), re.MULTILINE)
         sources += [source for source in sorted(CSRC.glob("*.c")) if source.name not in included]
-        command = [compiler, "-std=gnu11", "-D_GNU_SOURCE=1", "-O2", "-g", "-pthread", *options]
+        command = [
+            compiler,
+            "-std=gnu11",
+            "-D_GNU_SOURCE=1",
+            "-O2",
+            "-g",
+            "-pthread",
+            "-fno-sanitize-recover=all",
+            *options,
+        ]
         subprocess.run([*command, f"-I{CSRC}", *sources, "-o", program], check=True, timeout=120)
         return program
 
@@ -75,6 +87,7 @@ SCENARIOS = {
     "two copies": 0,
     "raised again": -signal.SIGBUS,
     "small stack": 0,
+    "last page": 0,
     "short of memory": 0,
 }
 
@@ -85,6 +98,22 @@ def test_the_handler_mends_what_is_ours_and_leaves_all_else_as_it_was(build, tmp
         pytest.skip("how Linux limits memory")
     program = build("handler", "second_copy")
     assert run(program, scenario, tmp_path) == SCENARIOS[scenario]
+
+
+only_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="membarrier(2) and seccomp(2) are Linux's")
+REFUSED_LATER = ("threads", "ours within", "foreign within", "jumps", "jumps in threads", "last page")
+
+
+@only_on_linux
+@pytest.mark.parametrize(
+    ("scenario", "membarrier"),
+    [
+        *((scenario, "refused") for scenario in SCENARIOS),
+        *((scenario, "refused later") for scenario in REFUSED_LATER),
+    ],
+)
+def test_the_handler_does_the_same_without_membarrier(build, tmp_path, scenario, membarrier):
+    assert run(build("handler", "second_copy"), scenario, tmp_path, membarrier) == SCENARIOS[scenario]
 
 
 def test_the_handler_makes_no_system_call_but_a_barrier_and_one_mmap(build, tmp_path):
@@ -100,21 +129,56 @@ def test_the_handler_makes_no_system_call_but_a_barrier_and_one_mmap(build, tmp_
     assert calls == ["membarrier", "mmap"]
 
 
-# ---- fork ----
+# ---- fork, and one moment of one call ----
+
+SANITIZERS = {
+    "plain": (),
+    "thread": ("-fsanitize=thread",),
+    "address and undefined": ("-fsanitize=address,undefined",),
+}
+with_and_without_sanitizers = pytest.mark.parametrize("sanitizer", SANITIZERS.values(), ids=SANITIZERS)
 
 
-def test_a_child_maps_whatever_the_parent_s_threads_were_doing_at_the_fork(build, tmp_path):
-    assert run(build("fork"), tmp_path) == 0
+@with_and_without_sanitizers
+def test_a_child_goes_on_whatever_the_parent_s_threads_were_doing_at_the_fork(build, tmp_path, sanitizer):
+    assert run(build("fork", options=sanitizer), tmp_path) == 0
+
+
+INTERLEAVED = (
+    *("fenced", "newer answer", "newest answer", "fault in refresh", "nothing kept"),
+    *("fork in call", "fork in flush", "fork before last", "fork in unmap", "fork in fault", "fork with many"),
+)
+INTERLEAVED_ON_LINUX = ("order", "refused later", "refused while mapping", "refused to two", "growing")
+
+
+@with_and_without_sanitizers
+@pytest.mark.parametrize(
+    "scenario", [*INTERLEAVED, *(pytest.param(name, marks=only_on_linux) for name in INTERLEAVED_ON_LINUX)]
+)
+def test_a_call_is_right_whatever_comes_in_the_middle_of_it(build, tmp_path, scenario, sanitizer):
+    assert run(build("interleaved", options=sanitizer), scenario, tmp_path) == 0
 
 
 # ---- everything at once ----
 
-SANITIZERS = {"plain": "", "thread": "thread", "address and undefined": "address,undefined"}
+MEMBARRIER = {
+    "": (),
+    "refused": pytest.param(("refused",), marks=only_on_linux),
+    "refused later": pytest.param(("refused later",), marks=only_on_linux),
+}
+with_and_without_membarrier = pytest.mark.parametrize("membarrier", MEMBARRIER.values(), ids=MEMBARRIER)
 
 
-@pytest.mark.parametrize("sanitizer", SANITIZERS.values(), ids=SANITIZERS)
+@with_and_without_membarrier
+@with_and_without_sanitizers
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_what_threads_did_at_once_is_in_the_files_and_nothing_is_left(build, tmp_path, compiler, sanitizer):
-    options = [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"] if sanitizer else []
-    program = build("stress", compiler=compiler, options=options)
-    assert run(program, tmp_path) == 0
+def test_what_threads_did_at_once_is_in_the_files_and_nothing_is_left(
+    build, tmp_path, compiler, sanitizer, membarrier
+):
+    program = build("stress", compiler=compiler, options=sanitizer)
+    assert run(program, tmp_path, *membarrier) == 0
+
+
+@with_and_without_membarrier
+def test_a_store_that_was_reported_as_done_before_an_unmap_is_in_the_file(build, tmp_path, membarrier):
+    assert run(build("unmapping"), tmp_path, *membarrier) == 0

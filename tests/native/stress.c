@@ -254,7 +254,7 @@ static void access_memory(struct mapping *mapping, int64_t at, uint64_t *state)
     AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
 }
 
-enum { MADE = 10000, VERIFIED = 30000, FAULTS = 3000 };
+enum { MADE = 4000, VERIFIED = 20000, FAULTS = 1000 };
 
 static bool was_enough(void)
 {
