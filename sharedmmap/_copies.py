@@ -8,7 +8,7 @@ then raises, or finds that there is more room now.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, SupportsIndex
+from typing import Any, Callable, SupportsIndex
 
 from ._arguments import as_byte, as_index, as_range, readable_memory
 from ._errors import OutOfBoundsError
@@ -37,20 +37,27 @@ def _calls(size: int) -> Any:
     return quick if size < PIECE else lib
 
 
-def read_part(region: Region, memory: Any, offset: int, size: int) -> int:
-    """Copies to ``memory`` from ``offset``, of ``size`` bytes what is accessible; returns the bytes copied."""
-    size = region.accessible_part(offset, size)
-    while size and _calls(size).region_read(region.c, offset, memory, size):
-        size = region.accessible_part(offset, size)
-    return size
+def _copying(name: str, *, writing: bool) -> Callable[[Region, Any, int, int], int]:
+    quick_copy, long_copy = getattr(quick, name), getattr(lib, name)
+
+    def copy_part(region: Region, memory: Any, offset: int, size: int) -> int:
+        while True:  # the first try asks nothing; what fails is looked into
+            if size and 0 <= offset < region.length:
+                copy = quick_copy if size < PIECE else long_copy
+                if not copy(region.c, offset, memory, size):
+                    return size
+            size = region.accessible_part(offset, size, writing=writing)
+            if not size:
+                return 0
+
+    return copy_part
 
 
-def write_part(region: Region, memory: Any, offset: int, size: int) -> int:
-    """Copies ``memory`` to ``offset``, as much of ``size`` bytes as is accessible; returns the bytes copied."""
-    size = region.accessible_part(offset, size, writing=True)
-    while size and _calls(size).region_write(region.c, offset, memory, size):
-        size = region.accessible_part(offset, size, writing=True)
-    return size
+read_part = _copying("region_read", writing=False)
+"""Copies to ``memory`` from ``offset``, of so many bytes what is accessible; returns the bytes copied."""
+
+write_part = _copying("region_write", writing=True)
+"""Copies ``memory`` to ``offset``, of so many bytes what is accessible there; returns the bytes copied."""
 
 
 def copy_all(region: Region, memory: Any, offset: int, size: int, *, writing: bool) -> None:

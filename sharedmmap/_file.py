@@ -39,6 +39,7 @@ _layout = lru_cache(maxsize=256)(Struct)
 # The quick calls (_native.py) that the methods try first.
 _get_item, _set_item = quick.region_get_item, quick.region_set_item
 _read_at, _write_at, _read_bytes = quick.region_read_at, quick.region_write_at, quick.region_bytes
+_unpack = getattr(quick, "region_unpack", None)  # where that is sooner than to unpack bytes
 
 
 class HasFileno(Protocol):
@@ -376,10 +377,8 @@ class File:
     def write_array_at(self, values: Any, offset: SupportsIndex) -> int:
         """Writes ``values``, any C-contiguous buffer, to ``offset``; returns the bytes written: all of them.
 
-        All or nothing is what is checked first: a file that is cut in the middle of the copy can leave a part written,
-        and the call raises.
-
-        ``OutOfBoundsError`` unless all of them are accessible.
+        ``OutOfBoundsError`` unless all of them are accessible. That is what is checked first: a file that is cut
+        in the middle of the copy can leave a part written, and the call raises.
         """
         offset = as_index(offset)  # first: its __index__ could resize values
         region = self._region
@@ -396,6 +395,9 @@ class File:
         layout = format if isinstance(format, Struct) else _layout(format)
         region = self._region
         try:
+            if _unpack is not None:
+                values: tuple[Any, ...] = _unpack(region.c, layout, offset)
+                return values
             return layout.unpack(_read_bytes(region.c, offset, layout.size))
         except RefusedError:
             pass

@@ -16,6 +16,7 @@ from __future__ import annotations
 import gc
 import sys
 from contextlib import contextmanager, nullcontext
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Callable
 
 from ._errors import RefusedError
@@ -68,6 +69,16 @@ def region_bytes(c: Any, offset: int, size: int) -> bytes:
     if c.state and not is_live(c):
         raise RefusedError
     return found
+
+
+def region_unpack(c: Any, layout: Any, offset: int) -> tuple[Any, ...]:
+    size = layout.size
+    if type(layout) is not Struct or type(offset) is not int or not 0 <= offset <= c.limit - size:
+        raise RefusedError
+    values = layout.unpack_from(ffi.buffer(c.base + offset, size))  # SAFETY: in bounds, alive
+    if c.state and not is_live(c):
+        raise RefusedError
+    return values
 
 
 def region_get_item(c: Any, key: Any) -> Any:

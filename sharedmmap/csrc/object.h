@@ -10,6 +10,8 @@
 
 #include "access.h"
 
+enum { LARGEST_FOR_VIEW = 8192 };
+
 /* The range that a slice selects, as in bytes; false with an exception where it has a step. */
 static inline bool slice_range(struct region *region, PyObject *slice, int64_t *start, int64_t *size)
 {
@@ -28,8 +30,8 @@ static inline int64_t index_offset(struct region *region, PyObject *index)
     return offset < 0 && !PyErr_Occurred() ? offset + region->length : offset;
 }
 
-/* The memory of a bytes object, or of a bytearray: that cannot be resized while the GIL is kept. NULL with an exception
- * for any other object, and for both where they are larger than these calls copy. */
+/* The memory of a bytes object, or of a bytearray: that cannot be resized while the GIL is kept. NULL for any other
+ * object, and for both where they are larger than these calls copy. */
 static inline char *memory_of(PyObject *object, bool writable, int64_t *size)
 {
     char *memory = NULL;
@@ -43,10 +45,7 @@ static inline char *memory_of(PyObject *object, bool writable, int64_t *size)
         *size = PyByteArray_Size(object);
     }
 #endif
-    if (memory != NULL && *size > 0 && *size < PIECE)
-        return memory;
-    refuse();
-    return NULL;
+    return memory != NULL && *size > 0 && *size < PIECE ? memory : NULL;
 }
 
 static inline uintptr_t region_bytes(struct region *region, int64_t offset, int64_t size)
@@ -87,15 +86,33 @@ static inline int region_set_item(struct region *region, uintptr_t key, uintptr_
     if (!slice_range(region, (PyObject *)key, &start, &size)) /* first: its __index__ may resize value */
         return 0;
     const char *memory = memory_of((PyObject *)value, false, &given);
-    if (memory == NULL)
-        return 0;
-    return given == size ? region_write(region, start, memory, size) : refuse();
+    return memory != NULL && given == size ? region_write(region, start, memory, size) : NOT_ACCESSIBLE;
 }
 
 /* The bytes copied: all that dest holds, or that src has. 0 where that was not done. */
+/* The limited API of 3.9 gives nobody the address of a memoryview's memory. As long as it costs less than to ask cffi for
+ * it, the bytes go through an object of their own. */
+static inline int64_t read_into_view(struct region *region, PyObject *view, int64_t offset)
+{
+    PyObject *contiguous = PyObject_GetAttrString(view, "c_contiguous"), *bytes = NULL, *all = NULL;
+    const Py_ssize_t size = PyObject_Size(view);
+    int64_t copied = 0;
+    if (contiguous == Py_True && size > 0 && size <= LARGEST_FOR_VIEW)
+        bytes = (PyObject *)region_bytes(region, offset, size);
+    if (bytes != NULL && (all = PySlice_New(NULL, NULL, NULL)) != NULL && PyObject_SetItem(view, all, bytes) == 0)
+        copied = size;
+    PyErr_Clear(); /* what is no row of bytes takes the checked path */
+    Py_XDECREF(contiguous);
+    Py_XDECREF(bytes);
+    Py_XDECREF(all);
+    return copied;
+}
+
 static inline int64_t region_read_at(struct region *region, uintptr_t dest, int64_t offset)
 {
     int64_t size;
+    if (PyMemoryView_Check((PyObject *)dest))
+        return read_into_view(region, (PyObject *)dest, offset);
     char *memory = memory_of((PyObject *)dest, true, &size);
     return memory != NULL && region_read(region, offset, memory, size) == 0 ? size : 0;
 }

@@ -12,7 +12,7 @@
 
 #define FUNCTIONS(DO)                                                                                      \
     DO(mmap, -1) DO(munmap, -1) DO(msync, -1) DO(madvise, -1) DO(mlock, -1) DO(munlock, -1) DO(mincore, -1) \
-    DO(fstat, -1) DO(statx, -1) DO(fstatvfs, -1) DO(fcntl, -1) DO(close, -1) DO(fallocate, -1) DO(pwritev2, -1) DO(sigaction, -1) DO(syscall, -1)           \
+    DO(fstat, -1) DO(statx, -1) DO(fstatvfs, -1) DO(fcntl, -1) DO(close, -1) DO(fallocate, -1) DO(sigaction, -1) DO(syscall, -1)           \
     DO(malloc, 0) DO(calloc, 0)
 
 /* Integers and pointers all go in registers of the same kind; what a function does not take it ignores. */
@@ -31,7 +31,7 @@ enum { ARMED = 1, WAITS };
 
 #define INDEX(NAME, FAILURE) CALL_##NAME,
 #define ENTRY(NAME, FAILURE) {.name = #NAME, .failure = FAILURE},
-#define BY_NUMBER(DO) DO(mlock2, -1) DO(membarrier, -1) DO(futex, -1) /* made through syscall(2) */
+#define BY_NUMBER(DO) DO(mlock2, -1) DO(membarrier, -1) DO(futex, -1) DO(pwritev2, -1) /* made through syscall(2) */
 enum { FUNCTIONS(INDEX) BY_NUMBER(INDEX) CALLS };
 static struct call calls[CALLS] = {FUNCTIONS(ENTRY) BY_NUMBER(ENTRY)};
 
@@ -60,6 +60,7 @@ static struct call *meant(int function, long number)
     case SYS_mlock2: return &calls[CALL_mlock2];
     case SYS_membarrier: return &calls[CALL_membarrier];
     case SYS_futex: return &calls[CALL_futex];
+    case SYS_pwritev2: return &calls[CALL_pwritev2];
     default: return &calls[CALL_syscall];
     }
 }
