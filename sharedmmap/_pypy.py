@@ -81,23 +81,35 @@ def region_unpack(c: Any, layout: Any, offset: int) -> tuple[Any, ...]:
     return values
 
 
+def _slice_range(c: Any, key: slice) -> tuple[int, int]:
+    # indices() trusts its bounds: an int of a subclass could compare as it likes.
+    if not (_is_exact(key.start) and _is_exact(key.stop) and _is_exact(key.step)):
+        raise RefusedError
+    start, stop, step = key.indices(c.length)
+    if step != 1:
+        raise RefusedError
+    return start, stop
+
+
+def _is_exact(bound: Any) -> bool:
+    return bound is None or type(bound) is int
+
+
 def region_get_item(c: Any, key: Any) -> Any:
     if type(key) is not slice:
         if type(key) is not int:
             raise RefusedError
         return _load_byte(c, key if key >= 0 else key + c.length)
-    start, stop, step = key.indices(c.length)
-    if step != 1:
-        raise RefusedError
+    start, stop = _slice_range(c, key)
     return region_bytes(c, start, stop - start if stop > start else 0)
 
 
 def region_set_item(c: Any, key: Any, value: Any) -> int:
     if type(key) is not slice or type(value) not in (bytes, bytearray):
         raise RefusedError
-    start, stop, step = key.indices(c.length)
+    start, stop = _slice_range(c, key)
     size = len(value)
-    if step != 1 or stop - start != size or not 0 < size < PIECE:
+    if stop - start != size or not 0 < size < PIECE:
         raise RefusedError
     return region_write(c, start, value, size)
 
