@@ -401,7 +401,8 @@ class File:
             return layout.unpack(_read_bytes(region.c, offset, layout.size))
         except RefusedError:
             pass
-        return layout.unpack(_copies.read(region, as_index(offset), layout.size))
+        size = as_size(layout.size, "size")  # a subclass could say anything
+        return layout.unpack(_copies.read(region, as_index(offset), size))
 
     def write_struct_at(self, format: str | bytes | Struct, offset: SupportsIndex, *values: Any) -> None:
         """Packs ``values`` and writes the record to ``offset``; see the ``struct`` module for ``format``.

@@ -173,6 +173,22 @@ def test_native_records_agree_with_struct(path, fields, offset, content):
         assert m[:] == model
 
 
+@pytest.mark.parametrize(("size", "error"), [(-5, ValueError), (None, TypeError), (LENGTH + 1, OutOfBoundsError)])
+def test_a_struct_that_does_not_know_its_size_is_refused(path, size, error):
+    """In a process of its own: it should not go on for ever."""
+    code = """
+    import struct
+    class Odd(struct.Struct):
+        size = eval(args[0])
+    with sharedmmap.open(path) as m:
+        try:
+            m.read_struct_at(Odd("<b"), 0)
+        except (TypeError, ValueError, IndexError) as error:
+            print(type(error).__name__)
+    """
+    assert output(code, path, size) == error.__name__
+
+
 def test_what_a_struct_packs_is_written_as_long_as_it_is(m, path):
     class Packed(bytes):
         def __len__(self):
