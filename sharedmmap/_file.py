@@ -532,7 +532,7 @@ class File:
         ``on_fault``: each page when it is first touched. ``OSError`` names ``RLIMIT_MEMLOCK`` if that is what
         stands in the way; the range is left unlocked then.
         """
-        _ranges.lock(self._region, offset, length, on_fault)
+        _ranges.lock(self._region, offset, length, bool(on_fault))
 
     def unlock(self, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> None:
         """Unlocks the range; see munlock(2)."""

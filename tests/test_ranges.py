@@ -310,6 +310,15 @@ def test_only_what_is_accessible_is_locked(path, on_fault):
 
 
 @LINUX_ONLY
+@pytest.mark.parametrize("on_fault", [None, "yes", 2, []])
+def test_on_fault_is_any_truth_value(m, on_fault):
+    before = locked_bytes()
+    m.lock(on_fault=on_fault)
+    assert locked_bytes() - before == 4 * PAGE
+    m.unlock()
+
+
+@LINUX_ONLY
 def test_unmapping_unlocks(m):
     before = locked_bytes()
     m.lock()
