@@ -168,13 +168,13 @@ def _accessors(name: str) -> tuple[Callable[..., Any], Callable[..., int]]:
     def store(c: Any, offset: int, value: Any) -> int:
         if type(offset) is not int or type(value) is not number:
             raise RefusedError
+        if not (0 <= offset <= c.limit - size and c.writable):
+            return NOT_ACCESSIBLE
         if not (low <= value and (value <= high or value < wrap)):
             if number is int:
                 raise RefusedError
             status: int = store_in_c(c, offset, value)  # a NaN, an infinity, or too large
             return status
-        if not (0 <= offset <= c.limit - size and c.writable):
-            return NOT_ACCESSIBLE
         c.dirty = 1
         cast(stored_as, c.base + offset)[0] = value  # SAFETY: in bounds, alive
         c.dirty = 1

@@ -278,6 +278,15 @@ def test_an_offset_outside_is_out_of_bounds(m, path, contents, read, write, name
     assert path.read_bytes() == contents
 
 
+@pytest.mark.parametrize("name", FLOATS)
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_what_is_no_number_has_to_be_inside_too(m, path, contents, write, name, value):
+    for offset in FAR:
+        with pytest.raises(OutOfBoundsError, match="outside the mapping"):
+            write(name, value, offset)
+    assert path.read_bytes() == contents
+
+
 @pytest.mark.parametrize("name", SCALARS)
 def test_all_of_the_value_has_to_be_accessible(m, path, contents, read, write, name):
     last = END - SIZES[name]
