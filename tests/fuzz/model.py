@@ -28,6 +28,7 @@ SCALARS = dict(
     )
 )
 GREATEST_SIZE = 8 << 20  # bytes a file may grow to
+GREATEST_POSITION = 2**63 - 1
 
 ANY = object()
 """A result that is not looked at."""
@@ -38,7 +39,6 @@ class Disk:
 
     def __init__(self) -> None:
         self.file = bytearray()
-        self.cuts = 0
         self.new_call()
 
     def new_call(self) -> None:
@@ -185,10 +185,12 @@ class File:
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if not isinstance(key, slice):
+            position = self._position(key)
+            if position >= self.length:
+                self.require(position, 1, writing=True)
             value = index(value)
             if not 0 <= value <= 255:
                 raise ValueError
-            position = self._position(key)
             self.require(position, 1, writing=True)
             self.put(position, bytes([value]))
             return
@@ -240,7 +242,9 @@ class File:
 
     def write_scalar(self, name: str, value: Any, offset: Any) -> None:
         if "float" in name:
-            packed = struct.pack(f"<{SCALARS[name]}", math.ldexp(value, 0))
+            value = math.ldexp(value, 0)
+            self.require(index(offset), struct.calcsize(f"<{SCALARS[name]}"), writing=True)
+            packed = struct.pack(f"<{SCALARS[name]}", value)
         else:
             value = index(value)
             size = struct.calcsize(f"<{SCALARS[name]}")
@@ -284,8 +288,7 @@ class File:
 
     def _find(self, method: Callable[..., int], sub: Any, start: Any, end: Any) -> int:
         first, stop, _ = slice(start, end).indices(self.length)
-        with memoryview(sub) as view:
-            sub = view.tobytes()
+        sub = content_of(sub)
         self.check()
         self.disk.open = self.disk.open or (self.stale and stop > self.backed)
         if start is not None and index(start) > self.length:
@@ -441,20 +444,13 @@ class Word(Part):
     def __init__(self, file: File, offset: Any, size: int) -> None:
         super().__init__(file)
         self.offset, self.size = index(offset), size
-        self.cuts = -1 if file.stale else file.disk.cuts
         file.require(self.offset, size)
         if (file.offset + self.offset) % size:
             raise ValueError
 
     def load(self) -> int:
         self.check()
-        if self.cuts != self.mapping.disk.cuts:  # it may have been found lost
-            self.mapping.disk.open = True
-        try:
-            self.mapping.require(self.offset, self.size)
-        except IndexError:
-            self.cuts = -1  # it has been found lost, for good
-            raise
+        self.mapping.require(self.offset, self.size)
         return int.from_bytes(self.mapping.get(self.offset, self.size), "little")
 
     def _operate(self, operand: Any, operation: Callable[[int, int], int | None]) -> int:
@@ -542,8 +538,6 @@ class Stream(Part):
 
     def readline(self, size: Any = -1) -> bytes:
         size = -1 if size is None else index(size)
-        if size == 0:
-            return b""  # says io.IOBase, and asks nobody
         left = self._left()
         line = self.mapping.get(self.start + self.position, left if size < 0 else min(size, left))
         line = line[: line.find(b"\n") + 1 or None]
@@ -552,8 +546,10 @@ class Stream(Part):
 
     def readinto(self, buffer: Any) -> int:
         with memoryview(buffer) as view:
-            if view.readonly or not view.c_contiguous:
+            if view.readonly:
                 raise TypeError
+            if not view.c_contiguous:
+                raise BufferError
             found = self.read(view.nbytes)
             if found:
                 view.cast("B")[: len(found)] = found
@@ -563,25 +559,24 @@ class Stream(Part):
         self.check()
         if not self.mapping.writable:
             raise io.UnsupportedOperation
-        with memoryview(source) as view:
-            if not view.nbytes:
-                return 0
         content = content_of(source)
-        count = min(len(content), self._left())
-        if not count:
-            raise OSError
-        self.mapping.put(self.start + self.position, content[:count])
-        self.position += count
-        return count
+        if content:
+            if len(content) > self._left():
+                raise OSError
+            self.mapping.put(self.start + self.position, content)
+            self.position += len(content)
+        return len(content)
 
     def seek(self, offset: Any, whence: Any = 0) -> int:
         offset, whence = index(offset), index(whence)
         self.check()
+        if abs(offset) > GREATEST_POSITION:
+            raise OverflowError
         if whence not in (0, 1, 2):
-            raise ValueError
+            raise OSError
         offset += self._end() if whence == 2 else self.position if whence == 1 else 0
-        if offset < 0:
-            raise ValueError
+        if not 0 <= offset <= GREATEST_POSITION:
+            raise OSError
         self.position = offset
         return offset
 

@@ -426,7 +426,6 @@ class Round:
     # ---- what others do ----
 
     def was_cut(self, twin: model.File) -> None:
-        self.disk.cuts += 1
         twin.stale = twin.was_cut = True
 
     def cut(self) -> None:
