@@ -363,7 +363,7 @@ assert is_written(2 * PAGE)
 
 
 @pytest.mark.parametrize("refused", range(1, 6))
-@pytest.mark.parametrize("touch", ["m[0]", "m[:]", "m.write_uint64_at(7, 3 * PAGE)"])
+@pytest.mark.parametrize("touch", ["m[0]", "m[:]", "m.write_uint64_at(7, 3 * PAGE + 8)"])
 def test_a_fault_takes_what_zero_pages_there_are(path, injector, touch, refused):
     """Private ones, shared ones, both again with the spare mapping given back, and those for one page alone."""
     assert output(FAULT.format(touch=touch), path, injector, refused, setup=HARNESS) == "ENXIO"
@@ -372,6 +372,61 @@ def test_a_fault_takes_what_zero_pages_there_are(path, injector, touch, refused)
 def test_a_fault_without_any_zero_pages_ends_the_process_as_without_us(path, injector):
     child = run(FAULT.format(touch="m[0]"), path, injector, 1 << 30, setup=HARNESS)
     assert child.returncode == -signal.SIGBUS
+
+
+def test_what_a_fault_may_need_is_there_though_a_mapping_was_refused_before(path, injector):
+    """The spare mapping, that is given back for it."""
+    code = """
+    inject("mmap", 1, 1)
+    m = sharedmmap.open(path)
+    inject("munmap")
+    inject("mmap", 1, 2)
+    fault(m)
+    print(made("munmap"))
+    """
+    assert output(code, path, injector, setup=HARNESS) == "1"
+
+
+def test_a_fault_after_unmap_that_was_refused_zero_pages_leaves_it_unmapped(path, injector):
+    """The file is under the view then."""
+    code = """
+    m = sharedmmap.open(path)
+    view = m.view()
+    inject("mmap", 1, FOR_EVER)
+    m.unmap()
+    inject("mmap")
+    os.truncate(path, 0)
+    print(view[0], m.closed)
+    try:
+        m[0]
+    except UnmappedMemoryError:
+        print("unmapped")
+    """
+    assert output(code, path, injector, setup=HARNESS) == "0 True\nunmapped"
+
+
+def test_a_refused_mapping_gives_back_nothing_but_its_own(path, injector):
+    """It gets the slot of one that was dropped, whose addresses are others' by now."""
+    code = """
+    write_file()
+    os.truncate(path, 1 << 30)
+    sharedmmap.open(path).unmap()
+    others = []
+    for _ in range(3):
+        gc.collect()
+        others.append(mmap.mmap(-1, 1 << 30))
+    inject("mmap", 1, FOR_EVER)
+    for _ in range(3):
+        try:
+            sharedmmap.open(path)
+        except OSError:
+            gc.collect()
+    inject("mmap")
+    for other in others:
+        other[0] = other[-1] = 7
+    print(sum(other[0] for other in others))
+    """
+    assert output(code, path, injector, setup=HARNESS) == "21"
 
 
 @pytest.mark.parametrize("call", ["statx", "fstatvfs"])
@@ -579,3 +634,320 @@ def test_a_child_does_not_wait_for_a_flush_of_its_parent(path, injector):
     print(ENDS, m.dirty)
     """
     assert output(code, path, injector, setup=HARNESS + FLUSHES).split("\n") == ["0", "['done'] False"]
+
+
+# ---- what others do while a call is under way ----
+
+UNDER_WAY = """
+ENDS = []
+
+def under_way(call, operation, *, answered=False):
+    # A thread that in its operation has got as far as that system call, or has its answer.
+    def run():
+        try:
+            ENDS.append(operation())
+        except Exception as error:
+            ENDS.append(type(error).__name__)
+
+    hold = injector.hold_after if answered else injector.hold
+    hold(call.encode())
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_for(call)
+    return thread
+
+def wait_for(call):
+    while not injector.is_held(call.encode()):
+        pass
+
+def go_on(call, thread):
+    injector.release(call.encode())
+    thread.join()
+
+def fork(in_child):
+    import warnings
+
+    warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside a thread
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        status = 1
+        try:
+            in_child()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitpid(pid, 0)[1]
+
+write_file()
+"""
+
+CALLS_OF = {
+    "flush": ("m[0] = 7", "m.flush()", "msync"),
+    "advise": ("", "m.advise(Advice.WILLNEED)", "madvise"),
+    "lock": ("", "m.lock()", "mlock"),
+    "unlock": ("m.lock()", "m.unlock()", "munlock"),
+    "residency": ("", "m.residency()", "mincore"),
+    "reserve": ("", "m.reserve(PAGE)", "fallocate"),
+    "accessible": ("", "m.accessible", "statx"),
+    "find": ("", "m.find(b'x')", "statx"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS_OF)
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_call_that_unmapping_overtakes_raises_and_leaves_nothing_locked_or_open(path, injector, name, answered):
+    before, operation, call = CALLS_OF[name]
+    code = f"""
+    m = sharedmmap.open(path, capacity=8 * PAGE)
+    {before}
+    first = under_way("{call}", lambda: {operation}, answered={answered})
+    m.unmap()
+    go_on("{call}", first)
+    print(ENDS, locked(), lib.open_descriptors(), mapped())
+    """
+    due = "['UnmappedMemoryError'] False 0 []"
+    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == due
+
+
+def test_reserving_that_fails_after_unmapping_says_that_it_is_unmapped(path, injector):
+    code = """
+    m = sharedmmap.open(path)
+    inject("fallocate", 1, FOR_EVER)
+    first = under_way("fallocate", lambda: m.reserve(PAGE))
+    m.unmap()
+    go_on("fallocate", first)
+    print(ENDS)
+    """
+    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == "['UnmappedMemoryError']"
+
+
+def test_the_descriptor_stays_open_until_the_call_that_uses_it_has_ended(path, injector):
+    """Another file that gets its number would be extended in its place."""
+    code = """
+    m = sharedmmap.open(path, capacity=8 * PAGE)
+    first = under_way("fallocate", lambda: m.reserve(8 * PAGE))
+    m.unmap()
+    others = [os.open(f"{path}{i}", os.O_RDWR | os.O_CREAT) for i in range(8)]
+    go_on("fallocate", first)
+    print({os.fstat(fd).st_size for fd in others}, os.stat(path).st_size == 8 * PAGE, lib.open_descriptors())
+    """
+    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == "{0} True 0"
+
+
+def test_an_answer_that_is_older_than_another_does_not_replace_it(path, injector):
+    """The second question has as many turns as it takes to be asked before the first is told the answer."""
+    code = """
+    m = sharedmmap.open(path)
+    first = under_way("statx", lambda: m.accessible, answered=True)
+    os.truncate(path, PAGE)
+    second = threading.Thread(target=lambda: m.accessible)
+    second.start()
+    for _ in range(100_000):
+        if not second.is_alive():
+            break
+        os.sched_yield()
+    go_on("statx", first)
+    second.join()
+    past(lambda: m[2 * PAGE])
+    """
+    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == ""
+
+
+def test_an_answer_that_comes_after_unmapping_lets_no_write_fill_memory(path, injector):
+    code = """
+    def resident():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * PAGE
+
+    size = 64 << 20
+    os.truncate(path, size)
+    m = sharedmmap.open(path)
+    first = under_way("statx", lambda: m.accessible, answered=True)
+    m.unmap()
+    go_on("statx", first)
+    before = resident()
+    for offset in range(0, size, PAGE):
+        try:
+            m.write_uint8_at(7, offset)
+        except UnmappedMemoryError:
+            pass
+    print(ENDS, resident() - before < size // 2)
+    """
+    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == "['UnmappedMemoryError'] True"
+
+
+def test_where_the_size_cannot_be_asked_what_was_accessible_stays_so(path, injector):
+    code = """
+    m = sharedmmap.open(path)
+    inject("statx", 1, FOR_EVER)
+    try:
+        m.accessible
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+    print(m[: 4 * PAGE] == b"U" * 4 * PAGE)
+    """
+    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == "ESTALE\nTrue"
+
+
+@pytest.mark.parametrize("ended", ["", "m.unmap()"])
+def test_a_child_uses_and_closes_what_a_thread_of_its_parent_was_asking_about(path, injector, ended):
+    code = f"""
+    m = sharedmmap.open(path)
+    first = under_way("statx", lambda: m.accessible)
+    {ended}
+    def in_child():
+        inject("statx")
+        if not m.closed:
+            assert m.accessible == 4 * PAGE
+            m.unmap()
+        assert lib.open_descriptors() == 0
+        with sharedmmap.open(path) as other:
+            assert other.accessible == 4 * PAGE
+        assert lib.open_descriptors() == 0
+    print(fork(in_child))
+    go_on("statx", first)
+    print(ENDS, lib.open_descriptors())
+    """
+    due = "0\n['UnmappedMemoryError'] 0" if ended else f"0\n[{4 * PAGE}] 1"
+    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == due
+
+
+def test_a_waiter_whose_page_is_gone_when_it_wakes_raises(path, injector):
+    code = """
+    m = sharedmmap.open(path)
+    word = m.atomic_uint32_at(0)
+    value = word.load()
+    injector.hold_after(b"futex")
+    first = threading.Thread(target=lambda: ENDS.append(wait()))
+
+    def wait():
+        try:
+            return word.wait(value)
+        except (OutOfBoundsError, MappingFaultError):
+            return "raises"
+
+    first.start()
+    while True:
+        while not injector.is_under_way(b"futex") and not injector.is_held(b"futex"):
+            pass
+        if word.notify():
+            break
+        if injector.is_held(b"futex"):  # it looks in between whether the mapping is still there
+            injector.hold_after(b"futex")
+    wait_for("futex")
+    os.truncate(path, 0)
+    go_on("futex", first)
+    print(ENDS)
+    """
+    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == "['raises']"
+
+
+def test_notifying_at_a_page_that_has_just_gone_says_so(path, injector):
+    code = """
+    m = sharedmmap.open(path)
+    word = m.atomic_uint32_at(0)
+    first = under_way("futex", word.notify)
+    os.truncate(path, 0)
+    go_on("futex", first)
+    print(ENDS[0] in ("OutOfBoundsError", "MappingFaultError"))
+    """
+    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == "True"
+
+
+# ---- barriers ----
+
+
+def test_from_the_first_barrier_that_is_refused_on_all_mappings_do_without(path, injector):
+    """What a fence prevents cannot be seen; that there is one is in the state."""
+    code = """
+    def states(*mappings):
+        return [m._region.c.state == lib.LIVE_FENCED for m in mappings]
+
+    first, second = sharedmmap.open(path), sharedmmap.open(path)
+    print(states(first, second))
+    inject("membarrier", 1, FOR_EVER)
+    first.unmap()
+    first = sharedmmap.open(path)
+    print(states(first, second))
+    inject("membarrier")
+    third = sharedmmap.open(path)
+    third.unmap()
+    print(states(first, second), made("membarrier"))
+    fd = os.open(path, os.O_RDWR)
+    fault(first)
+    for m in first, second:
+        is_sound(m, fd)
+    """
+    due = "[False, False]\n[True, True]\n[True, True] 0"
+    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == due
+
+
+def test_where_the_first_barrier_is_refused_every_mapping_does_without(path, injector):
+    code = """
+    inject("membarrier", 1, 1)
+    m = sharedmmap.open(path)
+    print(m._region.c.state == lib.LIVE_FENCED, made("membarrier"))
+    m.write_at(b"sound", 0)
+    m.unmap()
+    print(made("membarrier"))
+    """
+    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == "True 1\n1"
+
+
+# ---- extending a file ----
+
+
+def test_a_file_that_another_process_extends_meanwhile_is_not_cut(path, injector):
+    code = """
+    os.truncate(path, 0)
+    first = under_way("statx", lambda: len(sharedmmap.open(path, "r+", length=PAGE)), answered=True)
+    write_file()
+    go_on("statx", first)
+    print(ENDS == [PAGE], is_written(0))
+    """
+    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == "True True"
+
+
+NOT_SUPPORTED = """
+ERRORS["fallocate"] = errno.EOPNOTSUPP
+inject("fallocate", 1, FOR_EVER)
+"""
+
+
+def test_a_file_system_that_cannot_allocate_extends_a_file_all_the_same(path, injector):
+    code = """
+    size = (1 << 20) + 5
+    with sharedmmap.open(path, "r+", length=size) as m:
+        print(len(m) == m.accessible == os.stat(path).st_size == size)
+        print(m[:] == (b"U" * 4 * PAGE).ljust(size, bytes(1)), made("fallocate"))
+    """
+    assert output(code, path, injector, setup=HARNESS + UNDER_WAY + NOT_SUPPORTED) == "True\nTrue 1"
+
+
+def test_where_it_cannot_allocate_what_others_append_meanwhile_stays(path, injector):
+    code = """
+    first = under_way("fallocate", lambda: len(sharedmmap.open(path, "r+", length=8 * PAGE)))
+    injector.hold_after(b"statx")
+    injector.release(b"fallocate")
+    wait_for("statx")
+    with open(path, "ab") as file:
+        file.write(b"theirs")
+    go_on("statx", first)
+    with open(path, "rb") as file:
+        found = file.read()
+    print(ENDS == [8 * PAGE], len(found) >= 8 * PAGE)
+    print(found[: 4 * PAGE + 6] == b"U" * 4 * PAGE + b"theirs", not any(found[4 * PAGE + 6 :]))
+    """
+    assert output(code, path, injector, setup=HARNESS + UNDER_WAY + NOT_SUPPORTED) == "True True\nTrue True"
+
+
+def test_where_it_cannot_allocate_and_the_file_may_not_grow_it_raises(path, injector):
+    code = """
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6 * PAGE, resource.RLIM_INFINITY))
+    try:
+        sharedmmap.open(path, "r+", length=8 * PAGE)
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+    """
+    assert output(code, path, injector, setup=HARNESS + UNDER_WAY + NOT_SUPPORTED) == "EFBIG"

@@ -53,19 +53,24 @@ def test_mapping_again_and_again_leaks_nothing(path, times, use):
         with open("/proc/self/maps") as maps:
             return sum(1 for line in maps)
 
+    def addresses():
+        return 0 if sys.platform != "linux" else status("VmSize")
+
     class File(sharedmmap.File):
         __slots__ = ("__dict__",)
 
     fd = os.open(path, os.O_RDWR)
     {use}
     gc.collect()
-    before = mappings(), descriptors()
+    before = mappings(), descriptors(), addresses()
     for _ in range({times}):
         {use}
     for _ in range(3):
         gc.collect()
     assert mappings() <= before[0] + 50, (mappings(), before)
     assert descriptors() <= before[1] + 1, (descriptors(), before)
+    mapped = {times} * 4 * PAGE
+    assert addresses() <= before[2] + mapped // 4 + (16 << 20), (addresses(), before)
     """
     assert output(code, path, setup=SETUP) == ""
 
@@ -393,3 +398,29 @@ def test_a_fault_without_its_descriptor_raises_and_is_not_restored_from_another_
     """
     found = output(code, path, setup=SETUP + IS_OPEN + CLOSED_BEHIND_OUR_BACK).split()
     assert found == ["EIO", "UnsupportedOperation"]
+
+
+@pytest.mark.parametrize("end", ["", "m.unmap()", "m.unmap(); del m"])
+def test_a_descriptor_is_closed_once_and_its_number_then_belongs_to_others(path, end):
+    """To others that open the same file, too: which file it is would not tell them apart."""
+    code = f"""
+    m = sharedmmap.open(path)
+    first = m._region.c.fd
+    kept = m.stream()  # of the mapping that is restored
+    os.truncate(path, 0)
+    try:
+        m[0]
+    except MappingFaultError:
+        m.restore()
+    {end}
+    others = []
+    while first not in others:
+        others.append(os.open(path, os.O_RDWR))
+        assert len(others) < 100
+    del kept
+    for _ in range(3):
+        gc.collect()
+    sharedmmap.open(path, length=PAGE).unmap()
+    assert all(map(is_open, others))
+    """
+    assert output(code, path, setup=SETUP + IS_OPEN) == ""

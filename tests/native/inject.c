@@ -25,9 +25,9 @@ struct call {
     _Atomic long made;          /* since it was armed */
     _Atomic long first, last;   /* those that fail */
     _Atomic int error;
-    _Atomic int held;           /* ARMED: the next one waits; WAITS: it does, until this is 0 again */
+    _Atomic int held;           /* ARMED: the next one waits; WAITS: it does, until this is something else */
 };
-enum { ARMED = 1, WAITS };
+enum { ARMED = 1, WAITS, ARMED_AFTER, UNDER_WAY }; /* ARMED_AFTER: it is made, UNDER_WAY then, and waits afterwards */
 
 #define INDEX(NAME, FAILURE) CALL_##NAME,
 #define ENTRY(NAME, FAILURE) {.name = #NAME, .failure = FAILURE},
@@ -35,21 +35,35 @@ enum { ARMED = 1, WAITS };
 enum { FUNCTIONS(INDEX) BY_NUMBER(INDEX) CALLS };
 static struct call calls[CALLS] = {FUNCTIONS(ENTRY) BY_NUMBER(ENTRY)};
 
+static void wait(struct call *call)
+{
+    while (atomic_load(&call->held) == WAITS)
+        sched_yield();
+}
+
 static long make(struct call *call, function *real, long a, long b, long c, long d, long e, long f, long g)
 {
     const long number = atomic_fetch_add(&call->made, 1) + 1;
-    int armed = ARMED;
+    int armed = ARMED, armed_after = ARMED_AFTER;
     if (atomic_compare_exchange_strong(&call->held, &armed, WAITS))
-        while (atomic_load(&call->held) == WAITS)
-            sched_yield();
+        wait(call);
+    const int stays = atomic_compare_exchange_strong(&call->held, &armed_after, UNDER_WAY);
     const int fails = number >= atomic_load(&call->first) && number <= atomic_load(&call->last);
+    long result = call->failure;
     if (!fails || call == &calls[CALL_close]) { /* a close(2) that fails has closed all the same */
-        const long result = real(a, b, c, d, e, f, g);
+        const long real_result = real(a, b, c, d, e, f, g);
         if (!fails)
-            return result;
+            result = real_result;
     }
-    errno = atomic_load(&call->error);
-    return call->failure;
+    if (fails)
+        errno = atomic_load(&call->error);
+    if (stays) {
+        const int reason = errno;
+        atomic_store(&call->held, WAITS);
+        wait(call);
+        errno = reason;
+    }
+    return result;
 }
 
 static struct call *meant(int function, long number)
@@ -146,6 +160,8 @@ void inject(const char *name, long first, long last, int error)
 }
 
 void hold(const char *name) { atomic_store(&by_name(name)->held, ARMED); }
+void hold_after(const char *name) { atomic_store(&by_name(name)->held, ARMED_AFTER); }
+int is_under_way(const char *name) { return atomic_load(&by_name(name)->held) == UNDER_WAY; }
 int is_held(const char *name) { return atomic_load(&by_name(name)->held) == WAITS; }
 void release(const char *name) { atomic_store(&by_name(name)->held, 0); }
 
