@@ -79,7 +79,6 @@ MUTANTS = [
     # ---- region.c: system calls ----
     Mutant("csrc/region.c", "    if (descriptor_status(region, &status) != 0)\n        failed", "    if (false)\n        failed", "resources"),
     Mutant("csrc/region.c", "length != 0 && allocate(", "allocate(", "ranges"),
-    Mutant("csrc/region.c", "else if (region_refresh(region) < 0)", "else if (false)", "ranges injection"),
     Mutant("csrc/region.c", "result != 0 || !is_live(region)", "result != 0", "resources threads injection"),
     Mutant("csrc/region.c", "result != 0 || !is_live(region)", "!is_live(region)", "resources injection"),
     Mutant("csrc/region.c", "    if (complete)\n", "    if (true)\n", "ranges"),
@@ -426,8 +425,6 @@ PYPY_MUTANTS = [
     Mutant("_pypy.py", "(0 <= size < PIECE and 0 <= offset <= c.limit - size)", "(size < PIECE and 0 <= offset <= c.limit - size)", "structs"),
     Mutant("_pypy.py", "    if not (_is_exact(key.start) and _is_exact(key.stop) and _is_exact(key.step)):\n        raise RefusedError\n", "", "items"),
     Mutant("_pypy.py", "    if step != 1:\n        raise RefusedError\n", "", "items"),
-    Mutant("_pypy.py", "stop - start if stop > start else 0", "stop - start", "items"),
-    Mutant("_pypy.py", "        return _load_byte(c, key if key >= 0 else key + c.length)", "        return _load_byte(c, key)", "items"),
     Mutant("_pypy.py", "    if stop - start != size or not 0 < size < PIECE:", "    if not 0 < size < PIECE:", "items"),
     Mutant("_pypy.py", "    if stop - start != size or not 0 < size < PIECE:", "    if stop - start != size or not size < PIECE:", "items mapping faults"),
     Mutant("_pypy.py", "size if 0 < size < PIECE and not region_read(c, offset, memory, size) else 0", "size if 0 < size < PIECE and region_read(c, offset, memory, size) < 1 else 0", "copies faults"),

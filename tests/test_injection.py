@@ -610,9 +610,13 @@ def test_a_flush_raises_what_the_kernel_told_another_that_it_waited_for(path, in
     assert output(code, path, injector, setup=HARNESS + FLUSHES) == "['EIO', 'EIO'] True\nFalse"
 
 
-def test_a_flush_does_not_raise_for_the_flags_of_another(path, injector):
-    code = "print(beside(held_at_msync(Sync.SYNC | Sync.ASYNC)), m.dirty)"
-    assert output(code, path, injector, setup=HARNESS + FLUSHES) == "['EINVAL', 'done'] False"
+@pytest.mark.parametrize(
+    ("flags", "error"), [("Sync.SYNC | Sync.ASYNC", "EINVAL"), ("Sync.SYNC | Sync.INVALIDATE", "EBUSY")]
+)
+def test_a_flush_does_not_raise_for_the_flags_of_another(path, injector, flags, error):
+    """Locked pages cannot be invalidated."""
+    code = f"m.lock(); print(beside(held_at_msync({flags})), m.dirty)"
+    assert output(code, path, injector, setup=HARNESS + FLUSHES) == f"['{error}', 'done'] False"
 
 
 def test_a_child_does_not_wait_for_a_flush_of_its_parent(path, injector):
