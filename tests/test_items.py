@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import sharedmmap
-from sharedmmap import OutOfBoundsError
+from sharedmmap import OutOfBoundsError, UnmappedMemoryError
 
 SIZE = 40
 CONTENTS = bytes(range(100, 100 + SIZE))
@@ -47,6 +47,19 @@ def twin():
 @given(key=SLICES)
 def test_a_slice_reads_as_that_of_bytes_and_of_mmap(m, twin, key):
     assert m[key] == CONTENTS[key] == twin[key]
+
+
+@pytest.mark.parametrize("key", [slice(0, 0), slice(5, 5), slice(9, 3), slice(SIZE, None), slice(3, 3, -2)])
+@pytest.mark.parametrize("value", [b"", bytearray()])
+def test_assigning_nothing_leaves_the_mapping_clean_and_raises_where_it_is_unmapped(m, key, value):
+    m.flush()
+    m[key] = value
+    assert not m.dirty
+    m.unmap()
+    with pytest.raises(UnmappedMemoryError):
+        m[key] = value
+    with pytest.raises(UnmappedMemoryError):
+        m[key]
 
 
 def contrary(method):
