@@ -102,9 +102,8 @@ MUTANTS = [
     Mutant("csrc/registry.c", "address - start < size &&", "address - start <= size + 4095 &&", "native signals"),
     Mutant("csrc/registry.c", " && atomic_load(&region->generation) == generation)", ")", "native"),
     Mutant("csrc/registry.c", "    if (atomic_load(&region->generation) % 2 == 1)\n        atomic", "    atomic", "signals resources native injection"),
-    Mutant("csrc/registry.c", "pthread_atfork(registry_lock, registry_unlock, start_child);", "", "injection native"),
-    Mutant("csrc/registry.c", "    descriptors_in_child();\n", "", "injection"),
-    Mutant("csrc/registry.c", "    descriptors_in_child();\n    registry_unlock();", "    descriptors_in_child();", "fork native"),
+    Mutant("csrc/descriptor.c", "pthread_atfork(registry_lock, registry_unlock, put_right_in_child);", "", "injection native"),
+    Mutant("csrc/descriptor.c", "    }\n    registry_unlock();\n}\n\n/* From", "    }\n}\n\n/* From", "fork native"),
     # ---- descriptor.c ----
     Mutant("csrc/descriptor.c", "F_DUPFD_CLOEXEC, 3", "F_DUPFD, 3", "mapping resources"),
     Mutant("csrc/descriptor.c", "F_DUPFD_CLOEXEC, 3", "F_DUPFD_CLOEXEC, 0", "mapping resources"),

@@ -88,7 +88,9 @@ void descriptor_detach(struct region *region)
     registry_unlock();
 }
 
-void descriptors_in_child(void)
+/* ---- fork ---- */
+
+static void put_right_in_child(void)
 {
     while (in_use != NULL) {
         struct region *region = in_use;
@@ -100,4 +102,11 @@ void descriptors_in_child(void)
             atomic_store(&region->dirty, 1);
         leave_list(region);
     }
+    registry_unlock();
+}
+
+/* From the moment the module is loaded: a fork that comes while this is being arranged does not heed it yet. */
+__attribute__((constructor)) static void watch_forks(void)
+{
+    pthread_atfork(registry_lock, registry_unlock, put_right_in_child);
 }

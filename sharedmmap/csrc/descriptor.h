@@ -27,9 +27,6 @@ int descriptor_status(struct region *region, struct file_status *status);
 
 void descriptor_detach(struct region *region);
 
-/* In a child of fork(2), with the lock held. */
-void descriptors_in_child(void);
-
 /* How many of the process's descriptors the regions hold. */
 int open_descriptors(void);
 

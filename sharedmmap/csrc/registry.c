@@ -1,5 +1,4 @@
 #include "registry.h"
-#include "descriptor.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,18 +21,6 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 void registry_lock(void) { pthread_mutex_lock(&lock); }
 void registry_unlock(void) { pthread_mutex_unlock(&lock); }
-
-static void start_child(void)
-{
-    descriptors_in_child();
-    registry_unlock();
-}
-
-/* From the moment the module is loaded: a fork that comes while this is being arranged does not heed it yet. */
-__attribute__((constructor)) static void watch_forks(void)
-{
-    pthread_atfork(registry_lock, registry_unlock, start_child);
-}
 
 struct region *registry_take_slot(void)
 {
