@@ -116,6 +116,17 @@ COPIES = """
     int region_scatter(struct region *region, int64_t offset, int64_t step, const char *src, int64_t n);
 """
 
+OWNED = """
+    struct owned {
+        int fd;
+    };
+    #define AT_FDCWD ...
+    void *owned_new(size_t size);
+    void owned_close(struct owned *owned);
+    void owned_free(void *owned);
+    int owned_open(struct owned *owned, int directory, const char *path, int flags, unsigned mode);
+"""
+
 # On CPython alone, where uintptr_t stands for a Python object: csrc/object.h.
 OBJECTS = """
     void refuse_with(uintptr_t exception);
@@ -168,13 +179,13 @@ OPTIONS: dict[str, Any] = {
 
 ffibuilder = FFI()
 ffibuilder.cdef(
-    SYSTEM_CALLS + "".join(f"\n    #define MADV_{name} ..." for name in ADVICE) + REGION + COPIES + WORD
+    SYSTEM_CALLS + "".join(f"\n    #define MADV_{name} ..." for name in ADVICE) + REGION + OWNED + COPIES + WORD
 )
 ffibuilder.set_source(
     "sharedmmap._ffi",
-    "#include <sys/mman.h>\n#ifdef __linux__\n#include <linux/mman.h>\n#endif\n"
+    "#include <fcntl.h>\n#include <sys/mman.h>\n#ifdef __linux__\n#include <linux/mman.h>\n#endif\n"
     + "".join(f"#ifndef MADV_{name}\n#define MADV_{name} -1\n#endif\n" for name in ADVICE)
-    + '#include "bulk.h"\n#include "descriptor.h"\n#include "scalar.h"\n#include "word.h"\n',
+    + '#include "bulk.h"\n#include "descriptor.h"\n#include "owned.h"\n#include "scalar.h"\n#include "word.h"\n',
     sources=[str(path) for path in sorted(CSRC.glob("*.c"))],
     **OPTIONS,
 )
@@ -199,7 +210,7 @@ quickbuilder.cdef(
 )
 quickbuilder.set_source(
     "sharedmmap._quick",
-    '#include "quick.h"\n#include "bulk.h"\n#include "object.h"\n#include "scalar.h"\n#include "word.h"\n'
+    '#include "quick.h"\n#include "bulk.h"\n#include "object.h"\n#include "owned.h"\n#include "scalar.h"\n#include "word.h"\n'
     + in_c("DEFINE_INTEGER({name}, {type}, {bits})", tuple(s for s in SCALARS if "int" in s))
     + in_c("\nDEFINE_WORD({name}, {type})", WORDS),
     **OPTIONS,

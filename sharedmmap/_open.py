@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 from typing import SupportsIndex
 
 from ._arguments import as_index, as_size
+from ._descriptor import Descriptor
 from ._errors import os_error
 from ._file import MAX_OFFSET, READ_ONLY, READ_WRITE, File, rest_of
 from ._native import PAGE, ffi, lib
 
 __all__ = ["open"]
 
-_MODES = ("r", "r+", "w+", "x+")
+_MODES = {
+    "r": os.O_RDONLY,
+    "r+": os.O_RDWR,
+    "w+": os.O_RDWR | os.O_CREAT,
+    "x+": os.O_RDWR | os.O_CREAT | os.O_EXCL,
+}
 
 
 def open(
@@ -33,7 +38,6 @@ def open(
     ``File.reserve``). ``capacity`` is how many bytes to map, at least ``length``: room to grow into.
     Where the kernel refuses the mapping afterwards, the file stays created, truncated or extended.
     """
-    path = os.fspath(path)  # no descriptor, which FileIO would take and close
     if mode not in _MODES:
         raise ValueError(f"mode must be one of {', '.join(map(repr, _MODES))}, not {mode!r}")
     offset = as_size(offset, "offset")
@@ -47,8 +51,11 @@ def open(
     if mode in ("w+", "x+") and length is None and offset > 0:
         raise ValueError(f"offset {offset} is past the end of an empty file: a length must be given")
 
-    with io.FileIO(path, mode) as file:  # which owns the descriptor from the moment that there is one
-        fd = file.fileno()
+    with Descriptor() as opened:
+        opened.open(path, _MODES[mode])
+        fd = opened.fd
+        if mode == "w+":
+            os.ftruncate(fd, 0)
         if mode != "r" and length is not None:
             _extend(fd, offset + length)
         if capacity is not None and length is None and capacity < rest_of(fd, offset):
