@@ -121,10 +121,14 @@ OWNED = """
         int fd;
     };
     #define AT_FDCWD ...
+    #define AT_SYMLINK_FOLLOW ...
+    #define O_TMPFILE ...
+    int linkat(int olddirfd, const char *oldpath, int newdirfd, const char *newpath, int flags);
     void *owned_new(size_t size);
     void owned_close(struct owned *owned);
     void owned_free(void *owned);
     int owned_open(struct owned *owned, int directory, const char *path, int flags, unsigned mode);
+    const char *region_duplicate(struct region *region, struct owned *owned);
 """
 
 # On CPython alone, where uintptr_t stands for a Python object: csrc/object.h.
@@ -183,7 +187,9 @@ ffibuilder.cdef(
 )
 ffibuilder.set_source(
     "sharedmmap._ffi",
-    "#include <fcntl.h>\n#include <sys/mman.h>\n#ifdef __linux__\n#include <linux/mman.h>\n#endif\n"
+    "#include <fcntl.h>\n#include <sys/mman.h>\n#include <unistd.h>\n"
+    + "#ifdef __linux__\n#include <linux/mman.h>\n#endif\n"
+    + "#ifndef O_TMPFILE\n#define O_TMPFILE 0\n#endif\n"
     + "".join(f"#ifndef MADV_{name}\n#define MADV_{name} -1\n#endif\n" for name in ADVICE)
     + '#include "bulk.h"\n#include "descriptor.h"\n#include "owned.h"\n#include "scalar.h"\n#include "word.h"\n',
     sources=[str(path) for path in sorted(CSRC.glob("*.c"))],
@@ -210,7 +216,8 @@ quickbuilder.cdef(
 )
 quickbuilder.set_source(
     "sharedmmap._quick",
-    '#include "quick.h"\n#include "bulk.h"\n#include "object.h"\n#include "owned.h"\n#include "scalar.h"\n#include "word.h"\n'
+    '#include "quick.h"\n#include "bulk.h"\n#include "object.h"\n#include "owned.h"\n'
+    + '#include "scalar.h"\n#include "word.h"\n'
     + in_c("DEFINE_INTEGER({name}, {type}, {bits})", tuple(s for s in SCALARS if "int" in s))
     + in_c("\nDEFINE_WORD({name}, {type})", WORDS),
     **OPTIONS,

@@ -59,6 +59,10 @@ class File:
     ``trackfd=False`` keeps no duplicate of the descriptor (closing one drops the process's POSIX record locks
     on the file): the whole mapping then counts as accessible, and ``reserve`` and ``restore`` are refused.
 
+    A ``File`` may be handed to a process of ``multiprocessing``: as an argument, or through a ``Queue``, a
+    ``Pipe`` or a ``Pool``. It is mapped there, through a duplicate of the descriptor, with the same offset, length
+    and protection, and is that process's own.
+
     Raises ``ValueError`` for an offset or a length no mapping can have, and ``OSError`` where the kernel
     refuses; see mmap(2).
     """
@@ -161,7 +165,10 @@ class File:
             raise UnmappedMemoryError
 
     def __reduce__(self) -> Any:
-        raise TypeError(f"{type(self).__name__} cannot be pickled or copied: map the file again instead")
+        name = type(self).__name__
+        raise TypeError(
+            f"{name} cannot be pickled or copied: hand a File to multiprocessing, or map the file again"
+        )
 
     def check(self) -> None:
         """Raises ``MappingFaultError`` if the mapping has faulted, ``UnmappedMemoryError`` if it is unmapped."""

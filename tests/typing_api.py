@@ -61,6 +61,8 @@ def mapping(path: Path) -> None:
             assert_type(m, File)
     m = sharedmmap.open(path, mode="r+", offset=Index(8), length=8, capacity=Index(4096))
     assert_type(m, File)
+    sharedmmap.open(path, "a+", length=8, initialize=lambda new: new.write_uint64_at(7, 0)).close()
+    sharedmmap.open(path, "a+", length=8, initialize=File.check).close()
     assert_type(m.reserve(16), None)
     assert_type(len(m), int)
     assert_type(m.offset, int)
