@@ -6,6 +6,7 @@ from ._file import File
 from ._flags import Advice, Prot, Sync
 from ._open import open
 from ._stream import Stream
+from ._workers import register as _register
 
 __all__ = [
     "Advice",
@@ -24,3 +25,5 @@ __all__ = [
 
 for _name in __all__:  # as they are imported, so they are shown: in tracebacks, by repr() and by help()
     globals()[_name].__module__ = __name__
+
+_register()

@@ -23,6 +23,7 @@ from typing import Any, Callable, SupportsIndex
 
 from ._arguments import as_index, as_size
 from ._cause import cause_of_fault
+from ._descriptor import Descriptor
 from ._errors import MappingFaultError, OutOfBoundsError, UnmappedMemoryError, os_error
 from ._native import PAGE, before_mapping, ffi, lib, quick
 
@@ -66,6 +67,16 @@ class Region:
         """Maps the same range of the same file afresh."""
         old = self.c
         return Region(old.fd, self.offset, self.length, self.prot, lambda c: lib.region_map_again(c, old))
+
+    def duplicate(self) -> Descriptor:
+        """A duplicate of its descriptor, for another process to map the same file."""
+        duplicate = Descriptor()
+        failed = lib.region_duplicate(self.c, duplicate.c)
+        error = call_failed(failed, "handing a File to another process") if failed else None
+        self.check_mapped()  # after it: another call may have kept the descriptor of an unmapped region open
+        if error is not None:
+            raise error
+        return duplicate
 
     # ---- the limit and the state ----
 

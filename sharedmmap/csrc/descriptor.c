@@ -88,6 +88,21 @@ void descriptor_detach(struct region *region)
     registry_unlock();
 }
 
+const char *region_duplicate(struct region *region, struct owned *owned)
+{
+    struct file_status status;
+    const char *failed = "descriptor";
+    descriptor_begin(region);
+    if (descriptor_status(region, &status) == 0) {
+        registry_lock(); /* a child of fork(2) that has the duplicate has it in `owned`, too */
+        owned->fd = fcntl(region->fd, F_DUPFD_CLOEXEC, 3);
+        failed = owned->fd < 0 ? "fcntl" : NULL;
+        registry_unlock();
+    }
+    descriptor_end(region);
+    return failed;
+}
+
 /* ---- fork ---- */
 
 static void put_right_in_child(void)

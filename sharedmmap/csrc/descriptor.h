@@ -12,6 +12,7 @@
 #ifndef SHAREDMMAP_DESCRIPTOR_H
 #define SHAREDMMAP_DESCRIPTOR_H
 
+#include "owned.h"
 #include "platform.h"
 #include "region.h"
 
@@ -26,6 +27,10 @@ void descriptor_end(struct region *region);
 int descriptor_status(struct region *region, struct file_status *status);
 
 void descriptor_detach(struct region *region);
+
+/* Duplicates it into `owned`, which must not be open. NULL, or with errno the name of what failed, "descriptor" where
+ * there is none. */
+const char *region_duplicate(struct region *region, struct owned *owned);
 
 /* How many of the process's descriptors the regions hold. */
 int open_descriptors(void);
