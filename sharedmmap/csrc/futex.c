@@ -1,15 +1,7 @@
+#include "futex.h"
 #include "word.h"
 
 #include <errno.h>
-#include <time.h>
-#include <unistd.h>
-#ifdef __linux__
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#endif
-
-/* The futex is not a private one: waiters in all processes are found by the page of the file. Where the kernel cannot
- * supply that page, it answers EFAULT and sends no signal. */
 
 int word_wait(struct word *word, uint32_t expected, int64_t nanoseconds)
 {
@@ -18,12 +10,11 @@ int word_wait(struct word *word, uint32_t expected, int64_t nanoseconds)
         errno = EFAULT;
         return -1;
     }
-    const struct timespec span = {(time_t)(nanoseconds / 1000000000), (long)(nanoseconds % 1000000000)};
 #ifdef __linux__
-    return (int)syscall(SYS_futex, at, FUTEX_WAIT, expected, &span, NULL, 0);
+    return futex_wait(at, expected, nanoseconds);
 #else
     /* No futex: look again every millisecond. */
-    struct timespec left = span;
+    struct timespec left = timespec_of(nanoseconds);
     const struct timespec step = {0, 1000000};
     for (;;) {
         if (atomic_load(at) != expected) {
@@ -52,10 +43,5 @@ int word_notify(struct word *word, int count)
         errno = EFAULT;
         return -1;
     }
-#ifdef __linux__
-    return (int)syscall(SYS_futex, at, FUTEX_WAKE, count, NULL, NULL, 0);
-#else
-    (void)count;
-    return 0;
-#endif
+    return futex_wake(at, count);
 }
