@@ -63,6 +63,7 @@ REGION = """
         uint16_t flushes;
         bool writable;
         int64_t offset, length;
+        uint32_t owner;
         int fd;
         ...;
     };
@@ -150,6 +151,30 @@ WORD = """
     int word_notify(struct word *word, int count);
 """
 
+MUTEX = """
+    struct mutex {
+        struct word *word;
+        uint32_t found;
+        ...;
+    };
+    #define OWNER ...
+    #define RELEASED ...
+    #define NOT_HELD ...
+    #define OUT_OF_REACH ...
+    #define TAKEN ...
+    int64_t mutex_wait(struct mutex *mutex, int64_t call, int64_t nanoseconds);
+    const char *liveness_open(struct region *region);
+    void liveness_close(struct region *region);
+    int liveness_of(struct region *region, uint32_t id);
+"""
+
+QUICK_MUTEX = """
+    bool mutex_take(struct mutex *mutex, int64_t call);
+    bool mutex_take_over(struct mutex *mutex, int64_t call, uint32_t seen);
+    int mutex_release(struct mutex *mutex);
+    void mutex_undo(struct mutex *mutex, int64_t call);
+"""
+
 WORDS = ("uint32", "uint64")
 FETCH_OPERATIONS = ("exchange", "fetch_add", "fetch_sub", "fetch_and", "fetch_or", "fetch_xor")
 
@@ -183,7 +208,9 @@ OPTIONS: dict[str, Any] = {
 
 ffibuilder = FFI()
 ffibuilder.cdef(
-    SYSTEM_CALLS + "".join(f"\n    #define MADV_{name} ..." for name in ADVICE) + REGION + OWNED + COPIES + WORD
+    SYSTEM_CALLS
+    + "".join(f"\n    #define MADV_{name} ..." for name in ADVICE)
+    + (REGION + OWNED + COPIES + WORD + MUTEX)
 )
 ffibuilder.set_source(
     "sharedmmap._ffi",
@@ -191,7 +218,7 @@ ffibuilder.set_source(
     + "#ifdef __linux__\n#include <linux/mman.h>\n#endif\n"
     + "#ifndef O_TMPFILE\n#define O_TMPFILE 0\n#endif\n"
     + "".join(f"#ifndef MADV_{name}\n#define MADV_{name} -1\n#endif\n" for name in ADVICE)
-    + '#include "bulk.h"\n#include "descriptor.h"\n#include "owned.h"\n#include "scalar.h"\n#include "word.h"\n',
+    + '#include "bulk.h"\n#include "descriptor.h"\n#include "mutex.h"\n#include "owned.h"\n#include "scalar.h"\n',
     sources=[str(path) for path in sorted(CSRC.glob("*.c"))],
     **OPTIONS,
 )
@@ -201,6 +228,7 @@ quickbuilder.include(ffibuilder)
 quickbuilder.cdef(
     COPIES
     + (OBJECTS if CPYTHON else "")
+    + QUICK_MUTEX
     + "bool is_live(struct region *region);\nbool region_is_clean(struct region *region);\n"
     + in_c("{type} load_{name}(struct region *region, int64_t offset);")
     + in_c("int store_{name}(struct region *region, int64_t offset, {type} value);")
@@ -216,8 +244,8 @@ quickbuilder.cdef(
 )
 quickbuilder.set_source(
     "sharedmmap._quick",
-    '#include "quick.h"\n#include "bulk.h"\n#include "object.h"\n#include "owned.h"\n'
-    + '#include "scalar.h"\n#include "word.h"\n'
+    '#include "quick.h"\n#include "bulk.h"\n#include "mutex.h"\n#include "object.h"\n#include "owned.h"\n'
+    + '#include "scalar.h"\n'
     + in_c("DEFINE_INTEGER({name}, {type}, {bits})", tuple(s for s in SCALARS if "int" in s))
     + in_c("\nDEFINE_WORD({name}, {type})", WORDS),
     **OPTIONS,

@@ -1,9 +1,10 @@
 """Safe, fast access to shared memory-mapped files."""
 
 from ._atomic import AtomicUint32, AtomicUint64
-from ._errors import Error, MappingFaultError, OutOfBoundsError, UnmappedMemoryError
+from ._errors import Error, MappingFaultError, OutOfBoundsError, OwnerDiedError, UnmappedMemoryError
 from ._file import File
 from ._flags import Advice, Prot, Sync
+from ._mutex import Mutex
 from ._open import open
 from ._stream import Stream
 from ._workers import register as _register
@@ -15,7 +16,9 @@ __all__ = [
     "Error",
     "File",
     "MappingFaultError",
+    "Mutex",
     "OutOfBoundsError",
+    "OwnerDiedError",
     "Prot",
     "Stream",
     "Sync",

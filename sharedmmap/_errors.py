@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 from errno import EACCES, EAGAIN, EMFILE, ENOMEM, EOPNOTSUPP, EPERM
 
-__all__ = ["Error", "MappingFaultError", "OutOfBoundsError", "RefusedError", "UnmappedMemoryError", "os_error"]
+__all__ = [
+    "Error",
+    "MappingFaultError",
+    "OutOfBoundsError",
+    "OwnerDiedError",
+    "RefusedError",
+    "UnmappedMemoryError",
+    "os_error",
+]
 
 
 class Error(Exception):
@@ -21,6 +29,10 @@ class UnmappedMemoryError(Error, ValueError):
 
 class OutOfBoundsError(Error, IndexError):
     """An offset or a range lies outside the mapping, or past the end of the file; the text says which."""
+
+
+class OwnerDiedError(Error):
+    """The owner of a ``Mutex`` died while it held it, and nobody said what to do then."""
 
 
 class MappingFaultError(Error, OSError):
@@ -52,7 +64,7 @@ def os_error(errno: int, call: str) -> OSError:
         hint = "; the process may have reached vm.max_map_count mappings, or its address space limit"
     elif call == "mmap" and errno == EACCES:
         hint = "; the descriptor must be open for reading, and for writing too if the mapping is to be"
-    elif call == "fcntl" and errno == EMFILE:
+    elif call in ("fcntl", "open") and errno == EMFILE:
         hint = f"; RLIMIT_NOFILE is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}"
     elif call == "mlock" and errno in (ENOMEM, EAGAIN, EPERM):
         hint = f"; RLIMIT_MEMLOCK is {resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]} bytes"

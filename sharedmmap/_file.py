@@ -9,13 +9,14 @@ from array import array
 from contextlib import suppress
 from functools import lru_cache
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Protocol, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, Callable, Protocol, SupportsIndex, overload
 
 from . import _copies, _ranges
 from ._arguments import as_byte, as_index, as_range, as_size, readable_memory, writable_memory
 from ._atomic import AtomicUint32, AtomicUint64
 from ._errors import MappingFaultError, UnmappedMemoryError
 from ._flags import Prot, Sync
+from ._mutex import Mutex
 from ._native import PAGE, RefusedError, lib, quick
 from ._region import Region
 from ._scalars import float_accessors, int_accessors
@@ -429,7 +430,7 @@ class File:
         with readable_memory(record) as memory:
             _copies.copy_all(region, memory, offset, len(memory), writing=True)
 
-    # ---- atomic words ----
+    # ---- atomic words and mutexes ----
 
     def atomic_uint64_at(self, offset: SupportsIndex) -> AtomicUint64:
         """The 8 bytes at ``offset`` as an atomic integer, shared by all processes.
@@ -444,6 +445,17 @@ class File:
         ``ValueError`` unless ``self.offset + offset`` is a multiple of 4; the text names the next one.
         """
         return AtomicUint32(self._region, offset)
+
+    def mutex_at(self, offset: SupportsIndex, *, on_owner_died: Callable[[File], object] | None = None) -> Mutex:
+        """The 4 bytes at ``offset`` as a mutex, shared by all processes; see ``Mutex`` for ``on_owner_died``.
+
+        ``ValueError`` unless ``self.offset + offset`` is a multiple of 4; the text names the next one.
+        ``io.UnsupportedOperation`` for a read-only mapping, with ``trackfd=False``, without /proc, and where
+        there are no open-file-description locks (macOS). ``PermissionError`` where the process may not open the
+        file for reading and writing any more. ``BlockingIOError`` while somebody has locked the whole file. See
+        fcntl(2), F_OFD_SETLK.
+        """
+        return Mutex(self, self._region, offset, on_owner_died)
 
     # ---- searching and rearranging ----
 

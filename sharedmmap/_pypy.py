@@ -38,6 +38,10 @@ region_rfind = in_c.region_rfind
 region_fill = in_c.region_fill
 region_move = in_c.region_move
 region_scatter = in_c.region_scatter
+mutex_take = in_c.mutex_take
+mutex_take_over = in_c.mutex_take_over
+mutex_release = in_c.mutex_release
+mutex_undo = in_c.mutex_undo
 
 
 # ---- copies ----

@@ -83,7 +83,7 @@ def reserve(region: Region, length: SupportsIndex) -> None:
         raise OutOfBoundsError(f"length {length} is outside the mapping of {region.length} bytes")
     while failed := lib.region_reserve(region.c, length):
         if ffi.errno != errno.EINTR:  # after which signal handlers run
-            error = call_failed(failed, "reserve")
+            error = call_failed(ffi.string(failed).decode(), ffi.errno, "reserve")
             region.check_mapped()
             raise error
     region.check()

@@ -55,7 +55,7 @@ class Region:
             gc.collect()  # what is short may be held by dropped mappings
             failed = map_into(self.c)
         if failed:
-            raise call_failed(failed, "restore")
+            raise call_failed(ffi.string(failed).decode(), ffi.errno, "restore")
 
     @classmethod
     def of(cls, fd: int, offset: int, length: int, prot: int, trackfd: bool) -> Region:
@@ -84,6 +84,7 @@ class Region:
         """Raises unless the region is live: unless the accesses so far reached the file."""
         if not quick.is_live(self.c):
             self.check_mapped()
+            lib.liveness_close(self.c)  # what its mutexes hold it can never release
             raise MappingFaultError(*self.known_cause())
 
     def check_mapped(self) -> None:
@@ -179,10 +180,8 @@ class Region:
         return self.c.base + offset - before, length + before if length else 0
 
 
-def call_failed(name: Any, purpose: str) -> OSError:
-    """The exception for a C call that returned the name of the system call that failed, with errno."""
-    reason = ffi.errno
-    call = ffi.string(name).decode()
+def call_failed(call: str, reason: int, purpose: str) -> OSError:
+    """The exception for a C call that returned the name of the system call that failed, with errno ``reason``."""
     if call == "descriptor" and reason == errno.EBADF:
         return io.UnsupportedOperation(
             f"{purpose} needs the descriptor, which is not kept (trackfd=False), or was closed by others"

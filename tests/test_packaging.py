@@ -22,7 +22,9 @@ PUBLIC = [
     "Error",
     "File",
     "MappingFaultError",
+    "Mutex",
     "OutOfBoundsError",
+    "OwnerDiedError",
     "Prot",
     "Stream",
     "Sync",
@@ -32,7 +34,7 @@ PUBLIC = [
 SCALARS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
 PUBLIC_OF_FILE = {
     *("accessible", "advise", "atomic_uint32_at", "atomic_uint64_at", "check", "close", "closed", "dirty", "fill"),
-    *("find", "flush", "lock", "move", "offset", "prot", "read_array_at", "read_at", "read_string_at"),
+    *("find", "flush", "lock", "move", "mutex_at", "offset", "prot", "read_array_at", "read_at", "read_string_at"),
     *("read_struct_at", "reserve", "residency", "restore", "rfind", "stream", "unlock", "unmap", "view"),
     *("write_array_at", "write_at", "write_string_at", "write_struct_at"),
     *(f"read_{name}_at" for name in SCALARS),

@@ -34,7 +34,13 @@ def test_the_checked_file_uses_the_whole_api():
         nodes = list(ast.walk(ast.parse(file.read())))
     used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     used |= {node.id for node in nodes if isinstance(node, ast.Name)}
-    classes = sharedmmap.File, sharedmmap.AtomicUint64, sharedmmap.AtomicUint32, sharedmmap.Stream
+    classes = (
+        sharedmmap.File,
+        sharedmmap.AtomicUint64,
+        sharedmmap.AtomicUint32,
+        sharedmmap.Mutex,
+        sharedmmap.Stream,
+    )
     ours = {base for owner in classes for base in owner.__mro__ if base.__module__.startswith("sharedmmap")}
     names = {name for owner in ours for name in vars(owner) if not name.startswith("_")}
     assert names.union(sharedmmap.__all__) - used == set()
@@ -48,7 +54,7 @@ def test_the_checked_file_does_what_it_says(tmp_path):
     )  # by the lines that a checker must refuse, which come last
     with refused:
         typing_api.mapping(path)
-    for use in typing_api.copies, typing_api.scalars, typing_api.words:
+    for use in typing_api.copies, typing_api.scalars, typing_api.words, typing_api.mutexes:
         with sharedmmap.open(path) as m, refused:
             use(m)
     for use in typing_api.many, typing_api.elsewhere, typing_api.system_calls:

@@ -18,7 +18,9 @@ from sharedmmap import (
     Error,
     File,
     MappingFaultError,
+    Mutex,
     OutOfBoundsError,
+    OwnerDiedError,
     Prot,
     Stream,
     Sync,
@@ -170,6 +172,28 @@ def words(m: File) -> None:
     word.store("5")  # type: ignore[arg-type]
 
 
+def mend(m: File) -> None:
+    m.write_uint64_at(0, 64)
+
+
+def mutexes(m: File) -> None:
+    if sys.platform == "linux":
+        mutex = m.mutex_at(Index(24), on_owner_died=mend)
+        assert_type(mutex, Mutex)
+        assert_type(m.mutex_at(offset=28, on_owner_died=None), Mutex)
+        assert_type(m.mutex_at(28, on_owner_died=lambda m: m.fill(0)), Mutex)
+        assert_type(mutex.offset, int)
+        assert_type(mutex.acquire(), bool)
+        assert_type(mutex.locked(), bool)
+        assert_type(mutex.owner_alive(), bool)
+        assert_type(mutex.release(), None)
+        assert_type(mutex.acquire(timeout=0.5), bool)
+        mutex.release()
+        with mutex as entered:
+            assert_type(entered, Mutex)
+    m.mutex_at(0, on_owner_died=5)  # type: ignore[arg-type]
+
+
 def elsewhere(m: File) -> None:
     stream = m.stream(0, Index(64))
     assert_type(stream, Stream)
@@ -220,10 +244,10 @@ def constants() -> None:
 
 
 def errors() -> None:
-    own: list[type[Error]] = [MappingFaultError, OutOfBoundsError, UnmappedMemoryError]
+    own: list[type[Error]] = [MappingFaultError, OutOfBoundsError, UnmappedMemoryError, OwnerDiedError]
     system: type[OSError] = MappingFaultError
     index: type[IndexError] = OutOfBoundsError
     value: type[ValueError] = UnmappedMemoryError
-    assert own == [system, index, value]
+    assert own == [system, index, value, OwnerDiedError]
     assert_type(MappingFaultError(5, "text", 8).offset, int)
     UnmappedMemoryError()

@@ -2,11 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/param.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <linux/fs.h>
@@ -169,6 +171,68 @@ int extend(int fd, int64_t end)
 int allocate(int fd, int64_t offset, int64_t length) { return fallocate(fd, 0, offset, length); }
 
 #endif
+
+#if defined(__linux__) && defined(F_OFD_SETLK)
+
+int open_afresh(int fd)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    const int fresh = open(path, O_RDWR | O_CLOEXEC);
+    if (fresh < 0 || fresh > 2)
+        return fresh;
+    const int moved = fcntl(fresh, F_DUPFD_CLOEXEC, 3), reason = errno; /* never one of the three standard streams */
+    close(fresh);
+    errno = reason;
+    return moved;
+}
+
+static struct flock byte_at(int64_t offset)
+{
+    return (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)offset, .l_len = 1};
+}
+
+int lock_byte(int fd, int64_t offset)
+{
+    struct flock lock = byte_at(offset);
+    return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+int byte_is_locked(int fd, int64_t offset)
+{
+    struct flock lock = byte_at(offset);
+    if (fcntl(fd, F_OFD_GETLK, &lock) != 0)
+        return -1;
+    return lock.l_type == F_WRLCK && lock.l_start == (off_t)offset && lock.l_len == 1 && lock.l_pid == -1;
+}
+
+#else
+
+int open_afresh(int fd) { return (void)fd, errno = ENOSYS, -1; }
+int lock_byte(int fd, int64_t offset) { return (void)fd, (void)offset, errno = ENOSYS, -1; }
+int byte_is_locked(int fd, int64_t offset) { return (void)fd, (void)offset, errno = ENOSYS, -1; }
+
+#endif
+
+uint32_t random_number(void)
+{
+#ifdef __APPLE__
+    return arc4random();
+#else
+    uint32_t number;
+#ifdef SYS_getrandom
+    if (syscall(SYS_getrandom, &number, sizeof number, 0) == sizeof number)
+        return number;
+#endif
+    /* An old kernel, or a seccomp filter: what no two processes have in common at the same moment. */
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const uint64_t mixed = ((uint64_t)now.tv_nsec << 32 ^ (uint64_t)now.tv_sec << 22 ^ (uint64_t)getpid()) *
+                           UINT64_C(0x9e3779b97f4a7c15);
+    number = (uint32_t)(mixed >> 32);
+    return number;
+#endif
+}
 
 int lock_on_fault(const void *start, size_t size)
 {

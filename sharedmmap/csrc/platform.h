@@ -35,6 +35,20 @@ int extend(int fd, int64_t end);
  * over what it holds. -1 with errno: EOPNOTSUPP where the file system cannot allocate. */
 int allocate(int fd, int64_t offset, int64_t length);
 
+/* Opens the file of fd once more, for reading and writing: an open file description that nobody else has. -1 with
+ * errno: ENOENT where there is no /proc, ENOSYS where the system has nothing like it. */
+int open_afresh(int fd);
+
+/* An open-file-description lock on one byte of the file (fcntl(2), F_OFD_SETLK); -1 with errno, EAGAIN where somebody
+ * has a lock on it, ENOSYS where the system has no such locks. */
+int lock_byte(int fd, int64_t offset);
+
+/* Whether another open file description than that of fd holds exactly that lock: on this byte alone, and by no other
+ * kind of lock. -1 with errno. */
+int byte_is_locked(int fd, int64_t offset);
+
+uint32_t random_number(void);
+
 /* mlock2(2) with MLOCK_ONFAULT; -1 with ENOSYS where the system has none. */
 int lock_on_fault(const void *start, size_t size);
 

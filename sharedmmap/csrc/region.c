@@ -78,7 +78,9 @@ void *region_new(size_t size)
         atomic_store(&region->start, 0);
         atomic_store(&region->size, 0);
         region->kept = false;
+        atomic_store(&region->owner, 0);
         region->fd = -1;
+        region->liveness = -1;
         region->calls = 0;
     }
     registry_unlock();

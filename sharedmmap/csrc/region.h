@@ -51,6 +51,7 @@ struct region {
     _Atomic int views;       /* writable ones, through which something may be written at any time */
     bool writable;
     int64_t offset, length;  /* the mapped range of the file, in bytes */
+    _Atomic uint32_t owner;  /* what its mutexes are held by: an owner id (mutex.h), or 0 without `liveness` */
 
     /* What follows is private to region.c, registry.c and descriptor.c. */
     _Atomic uint64_t generation; /* odd while the region is in the registry */
@@ -60,6 +61,7 @@ struct region {
     bool kept;                   /* by region_keep() */
 
     int fd;                      /* a duplicate of the caller's, or -1 */
+    int liveness;                /* an open file description of its own, which holds the lock of `owner`; or -1 */
     bool regular;                /* what it is open on is a regular file, */
     uint64_t device, inode;      /* namely this one */
     bool detached;               /* it is to be closed when `calls` is 0 */
@@ -69,7 +71,7 @@ struct region {
     _Atomic uint32_t losses;     /* how often msync(2) failed */
     int lost_errno;              /* the last time; protected by `flushing` */
 
-    struct region *next, **link; /* in the list of unused slots or the list of those with `calls` */
+    struct region *next, **link; /* in the list of unused slots or the list of descriptor.h */
 };
 
 /* A slot for a region that is not mapped, for cffi's new_allocator(); NULL where there is no memory. */
