@@ -54,9 +54,10 @@ class Mutex:
     ``mutex_at`` raises ``BlockingIOError``. Beside mutexes use ``fcntl.flock``, or ``fcntl.lockf`` with a length.
 
     **Signals.** Where a signal handler raises within ``acquire``, or within the entry of a ``with``, the mutex is
-    not held. CPython 3.9 and PyPy may run a handler between any two bytecodes: there one place remains, after the
-    last line of the call. As with ``threading.Lock``, a handler that raises after the call has returned, or
-    before ``release`` or the exit of the ``with`` has done its work, leaves the mutex held.
+    not held. (CPython 3.9 and PyPy may run handlers between any two bytecodes. There it can stay held if one
+    raises after the last line of the call, or a second one at the moment when the first has raised.) As with
+    ``threading.Lock``, a handler that raises after the call has returned, or before ``release`` or the exit of the
+    ``with`` has done its work, leaves the mutex held.
 
     After ``fork`` the child is another owner: what the parent holds is the parent's. A mutex that was made before
     ``File.restore`` keeps raising: make it anew.
