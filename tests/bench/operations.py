@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import multiprocessing
 import multiprocessing.shared_memory
@@ -81,7 +82,7 @@ class Peers:
             {
                 peer: loop(statement, names, where, repeat)
                 for peer, statement in statements.items()
-                if not (peer == "numpy.memmap" and self.absent)
+                if peer not in self.absent
             },
         )
 
@@ -91,7 +92,7 @@ def operations(folder: Path) -> tuple[Iterator[Operation], list[str]]:
     peers = Peers(folder)
 
     def every() -> Iterator[Operation]:
-        for kind in (values, copies, searches, atomics, mappings, flushes, messages):
+        for kind in (values, copies, searches, atomics, mutexes, mappings, flushes, messages):
             yield from kind(peers)
         peers.close()
 
@@ -251,6 +252,77 @@ def atomics(peers: Peers) -> Iterator[Operation]:
     busy = peers.each("atomic add beside a busy thread", where, 2, statements, add=add, **extra)
     busy.peers = {peer: beside_a_busy_thread(run) for peer, run in busy.peers.items()}
     yield busy
+
+
+TURNS = 20_000  # of each of two processes
+
+
+class FileLock:
+    """flock(2), as a context manager."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __enter__(self) -> None:
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+
+
+def mutexes(peers: Peers) -> Iterator[Operation]:
+    path = peers.folder / "lock"
+    path.write_bytes(bytes(8))
+    context = multiprocessing.get_context("fork")
+    shared = context.Lock()
+    # Each process makes its own: a child of fork(2) would share the open file description, and with it flock(2).
+    makers: dict[str, Callable[[], Any]] = {
+        "ours": lambda: sharedmmap.open(path).mutex_at(0),
+        "multiprocessing.Lock": lambda: shared,
+        "threading.Lock": threading.Lock,
+        "flock": lambda: FileLock(os.open(path, os.O_RDWR)),
+    }
+    try:
+        import filelock
+    except ImportError:
+        peers.absent.append("filelock")
+    else:
+        makers["filelock"] = lambda: filelock.FileLock(peers.folder / "filelock")
+    locks = {peer: make() for peer, make in makers.items()}
+    yield Operation(
+        "with mutex: pass",
+        {
+            peer: loop("with lock: pass", {"lock": lock}, [0] * 1000, 1 if peer == "filelock" else REPEAT)
+            for peer, lock in locks.items()
+        },
+    )
+    del makers["threading.Lock"]  # which other processes do not see
+
+    def contended(make: Callable[[], Any]) -> Run:
+        """Two processes take turns as they can, with a little work inside and none outside."""
+
+        def run() -> float:
+            begun = sharedmmap.open(peers.folder / "begun", "w+", length=8).atomic_uint32_at(0)
+
+            def play() -> None:
+                lock = make()
+                begun.fetch_add(1)
+                while begun.load() < 2:
+                    pass
+                for _ in range(TURNS):
+                    with lock:
+                        peers.ours.write_uint64_at(peers.ours.read_uint64_at(0) + 1, 0)
+
+            child = context.Process(target=play)
+            child.start()
+            start = time.perf_counter()
+            play()
+            child.join()
+            return (time.perf_counter() - start) / (2 * TURNS)
+
+        return run
+
+    yield Operation("with mutex: of two processes", {peer: contended(make) for peer, make in makers.items()})
 
 
 def beside_a_busy_thread(run: Run) -> Run:
