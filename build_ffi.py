@@ -82,6 +82,7 @@ REGION = """
     const char *region_map_again(struct region *region, struct region *old);
     int region_unmap(struct region *region);
     void region_end(struct region *region);
+    void region_disown(struct region *region);
     void descriptor_detach(struct region *region);
     void region_close(void *region);
     void region_keep(struct region *region);
@@ -164,7 +165,6 @@ MUTEX = """
     #define TAKEN ...
     int64_t mutex_wait(struct mutex *mutex, int64_t call, int64_t nanoseconds);
     const char *liveness_open(struct region *region);
-    void liveness_close(struct region *region);
     int liveness_of(struct region *region, uint32_t id);
 """
 

@@ -72,10 +72,10 @@ class Region:
         """A duplicate of its descriptor, for another process to map the same file."""
         duplicate = Descriptor()
         failed = lib.region_duplicate(self.c, duplicate.c)
-        error = call_failed(failed, "handing a File to another process") if failed else None
+        reason = ffi.errno
         self.check_mapped()  # after it: another call may have kept the descriptor of an unmapped region open
-        if error is not None:
-            raise error
+        if failed:
+            raise call_failed(ffi.string(failed).decode(), reason, "handing a File to another process")
         return duplicate
 
     # ---- the limit and the state ----
@@ -84,7 +84,7 @@ class Region:
         """Raises unless the region is live: unless the accesses so far reached the file."""
         if not quick.is_live(self.c):
             self.check_mapped()
-            lib.liveness_close(self.c)  # what its mutexes hold it can never release
+            lib.region_disown(self.c)
             raise MappingFaultError(*self.known_cause())
 
     def check_mapped(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import errno
 import fcntl
@@ -16,7 +17,7 @@ import pytest
 from child import output
 
 import sharedmmap
-from sharedmmap._native import ffi
+from sharedmmap._native import ffi, lib
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a mutex needs open-file-description locks")
 
@@ -741,6 +742,23 @@ def test_restore_of_a_mapping_that_has_not_faulted_ends_the_owner(path):
         assert not m.mutex_at(0).owner_alive()
         with pytest.raises(sharedmmap.MappingFaultError):
             held.release()
+
+
+@pytest.mark.parametrize("state", ["FAULTED", "UNMAPPED"])
+@pytest.mark.parametrize("end", ["check", "close", "restore"])
+def test_an_owner_dies_only_when_no_write_of_its_process_can_reach_the_file(path, state, end):
+    """Another thread may have marked the region, and not yet have overlaid it."""
+    with sharedmmap.open(path) as m, sharedmmap.open(path) as other:
+        held, view = m.mutex_at(0), m.view()
+        held.acquire()
+        m._region.c.state = getattr(lib, state)
+        with contextlib.suppress(sharedmmap.Error):
+            getattr(m, end)()
+        if other.mutex_at(0).owner_alive():
+            assert (state, end) in (("UNMAPPED", "check"), ("UNMAPPED", "restore"))  # the other thread goes on
+        else:
+            view[64] = 1
+            assert other[64] == 0
 
 
 # ---- descriptors ----

@@ -43,8 +43,8 @@ const char *region_duplicate(struct region *region, struct owned *owned);
  * "descriptor" where there is none to open through, and where the region is not live. */
 const char *liveness_open(struct region *region);
 
-/* Closes it, and gives the owner id up: what the region holds counts as held by a dead owner from here on. Only of a
- * region that is not live. */
+/* Closes it, and gives the owner id up: what the region holds counts as held by a dead owner from here on. Only where no
+ * access of this process can reach the file any more: see region_disown(). */
 void liveness_close(struct region *region);
 
 /* Whether some region, in any process, lives as the owner `id`; -1 with errno where the file cannot be asked, EBADF as

@@ -50,7 +50,7 @@ enum { RELEASED, NOT_HELD, OUT_OF_REACH = -1, TAKEN = -2 };
 static inline _Atomic uint32_t *mutex_word(struct mutex *mutex, uint32_t *owner)
 {
     *owner = atomic_load_explicit(&mutex->word->region->owner, memory_order_relaxed);
-    return word_to_write(mutex->word, sizeof(uint32_t));
+    return (void *)word_to_write(mutex->word, sizeof(uint32_t));
 }
 
 /* Replaces `seen` by `desired` and notes that; whether that was done, and has reached the file. */

@@ -168,6 +168,8 @@ int region_unmap(struct region *region)
     const bool first = atomic_exchange(&region->state, UNMAPPED) != UNMAPPED;
     if (first)
         overlay(region); /* where that is refused, the file stays under the range until region_close() */
+    else
+        region_disown(region);
     descriptor_detach(region); /* if not the first, too: in a child of fork(2) the first may have come no further */
     return first ? 0 : -1;
 }
@@ -176,6 +178,17 @@ void region_end(struct region *region)
 {
     if (atomic_load(&region->state) <= LIVE_FENCED)
         fail(region, (uintptr_t)region->base);
+    region_disown(region);
+}
+
+/* The overlay comes first, which another thread, that has marked the region, may not have got to yet. Else a write that
+ * is under way in a third one could reach the file, while another process takes the dead owner's mutexes over. */
+void region_disown(struct region *region)
+{
+    if (atomic_load(&region->owner) == 0)
+        return;
+    overlay(region);
+    liveness_close(region);
 }
 
 void region_close(void *closed)

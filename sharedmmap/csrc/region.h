@@ -90,6 +90,9 @@ int region_unmap(struct region *region);
 /* Ends a region that another is to take the place of: it faults, unless it has faulted. */
 void region_end(struct region *region);
 
+/* Gives up the owner id of a region that is not live, if it has one: what its mutexes hold it can never release. */
+void region_disown(struct region *region);
+
 /* Unmaps, and gives the slot and the address range back. Nothing may refer to the region any more. */
 void region_close(void *region);
 
