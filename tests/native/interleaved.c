@@ -519,7 +519,7 @@ static void in_child_of_many(void (*run)(struct region *region), struct region *
         alarm(30);
         run(region);
         region_close(region);
-        check(in_use == NULL && open_descriptors() == others);
+        check(listed == NULL && open_descriptors() == others);
         check(descriptors_of_process() == descriptors_before + others);
         region_close(map_region(file, page));
         _exit(0);
@@ -574,7 +574,7 @@ static void fork_in_call(void)
         in_child(use, region);
         in_child(just_close, region);
         let_go(thread);
-        check(in_use == NULL);
+        check(listed == NULL);
         region_close(region);
     }
 }
@@ -594,7 +594,7 @@ static void fork_in_flush(void)
     in_child(use_dirty, region);
     let_go(first);
     join(second);
-    check(region_is_clean(region) && in_use == NULL);
+    check(region_is_clean(region) && listed == NULL);
 }
 
 /* The descriptor is closed by whoever ends last: in the child that is nobody. */
@@ -643,7 +643,7 @@ static int locks_to_make;
 static void made_locks(struct region *region)
 {
     (void)region;
-    check(in_use == NULL && locks_made == locks_to_make);
+    check(listed == NULL && locks_made == locks_to_make);
 }
 
 /* What fork(2) costs: the child puts right the regions with calls under way, and no others. */
@@ -657,7 +657,7 @@ static void fork_with_many(void)
         check(region_refresh(other) == page);
         flush(other);
     }
-    check(in_use == NULL);
+    check(listed == NULL);
     locks_made = locks_to_make = 0;
     in_child_of_many(made_locks, region, MANY / 8);
     const pthread_t thread = start_and_hold(refresh, region, &after_status);

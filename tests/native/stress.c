@@ -4,12 +4,7 @@
  * Each thread reads and writes bytes of its own, so what a file holds there is what this thread wrote last, or
  * zeros where the file was cut since. Files are cut and grown under a lock and counted in `cuts`: where that
  * did not move while a thread looked, what an operation says about an access must agree with the file. */
-#include "descriptor.c" /* these two are looked into at the end */
-#include "registry.c"
-
-#include "native.h"
-#include "overlay.h"
-#include "refuse.h"
+#include <stdbool.h>
 
 /* Tells no value from a value of 0, as the quick module does with an exception. */
 #define RAISES_NO_VALUE
@@ -19,6 +14,13 @@ static inline int no_value(void)
     refused = true;
     return 0;
 }
+
+#include "descriptor.c" /* these two are looked into at the end */
+#include "registry.c"
+
+#include "native.h"
+#include "overlay.h"
+#include "refuse.h"
 
 #include "bulk.h"
 #include "scalar.h"
@@ -307,7 +309,7 @@ static void registry_is_empty(void)
             check(atomic_load(&chunk->slots[i].generation) % 2 == 0 && chunk->slots[i].calls == 0);
     for (struct region *region = unused; region != NULL; region = region->next)
         free_slots++;
-    check(in_use == NULL);
+    check(listed == NULL);
     check(slots == SLOTS && free_slots == SLOTS); /* there were never more regions at once than fit into one chunk */
 }
 
