@@ -344,6 +344,25 @@ def test_a_buffer_is_asked_for_its_memory_once(path):
     assert output(code, path) == "b'abcd' 1"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs __buffer__")
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_a_subclass_that_shows_other_memory_than_its_own_is_taken_at_its_word(m, kind):
+    shown = bytearray(b"shown")
+
+    class Other(kind):
+        def __buffer__(self, flags):
+            return memoryview(shown)
+
+    m[:5] = b"-----"
+    assert m.write_at(Other(b"own"), 0) == 5
+    assert m[:5] == b"shown"
+    m[5:10] = Other(b"other")
+    assert m[5:10] == b"shown"
+    m[:5] = b"again"
+    assert m.read_at(Other(b"other"), 0) == 5
+    assert shown == b"again"
+
+
 def outcomes(names, code, *args, setup):
     """What the child prints for each name, in order; where it dies, the list ends."""
     child = run(code, *args, setup=REPORTING + setup)
