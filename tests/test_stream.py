@@ -238,6 +238,35 @@ def test_a_write_of_a_buffer_with_a_step_is_refused(small):
     assert (stream.tell(), small[:]) == (0, TEXT)
 
 
+@pytest.mark.parametrize("step", [(2**63,), (-(2**63) - 1,), (2**70, io.SEEK_END), (-1,), (-1, io.SEEK_CUR)])
+def test_a_position_that_no_file_has_is_refused_as_by_a_raw_file(m, path, step):
+    with path.open("rb", buffering=0) as raw:
+        refusals = []
+        for file in m.stream(), raw:
+            with pytest.raises((OSError, OverflowError)) as refused:
+                file.seek(*step)
+            refusals.append((type(refused.value), getattr(refused.value, "errno", None)))
+            assert file.tell() == 0
+    assert refusals[0] == refusals[1]
+
+
+def test_a_position_is_no_greater_than_a_file_offset(m):
+    stream = m.stream()
+    assert stream.seek(2**63 - 1) == 2**63 - 1
+    for step in (1, io.SEEK_CUR), (2**63 - 1, io.SEEK_END):
+        with pytest.raises(OSError, match=rf"\[Errno {errno.EINVAL}\]"):
+            stream.seek(*step)
+        assert stream.tell() == 2**63 - 1
+
+
+def test_reading_into_what_is_read_only_is_a_type_error_as_with_a_raw_file(m, path):
+    with path.open("rb", buffering=0) as raw:
+        for file in m.stream(), raw:
+            for dest in b"12345", memoryview(b"12345"), memoryview(bytearray(5)).toreadonly():
+                with pytest.raises(TypeError):
+                    file.readinto(dest)
+
+
 def test_a_stream_is_a_raw_file_to_isinstance(m):
     assert isinstance(m.stream(), io.RawIOBase)
 

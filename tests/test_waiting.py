@@ -133,7 +133,13 @@ def test_an_expected_value_out_of_range_is_refused(word, expected):
 
 @pytest.mark.parametrize(
     ("arguments", "error"),
-    [((0.0, 0), TypeError), (("0", 0), TypeError), ((0, "0"), TypeError), ((0, math.nan), ValueError)],
+    [
+        ((0.0, 0), TypeError),
+        (("0", 0), TypeError),
+        ((0, "0"), TypeError),
+        ((0, math.nan), ValueError),
+        ((1, math.nan), ValueError),
+    ],
 )
 def test_what_is_no_value_or_no_time_is_refused(word, arguments, error):
     with pytest.raises(error):
