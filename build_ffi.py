@@ -127,7 +127,7 @@ OWNED = """
     #define O_TMPFILE ...
     int linkat(int olddirfd, const char *oldpath, int newdirfd, const char *newpath, int flags);
     void *owned_new(size_t size);
-    void owned_close(struct owned *owned);
+    int owned_close(struct owned *owned);
     void owned_free(void *owned);
     int owned_open(struct owned *owned, int directory, const char *path, int flags, unsigned mode);
     const char *region_duplicate(struct region *region, struct owned *owned);

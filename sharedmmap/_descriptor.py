@@ -46,7 +46,7 @@ class Descriptor:
                 raise OSError(ffi.errno, os.strerror(ffi.errno), path)
 
     def close(self) -> None:
-        """Closes it, if it is open."""
+        """Closes it, if it is open. An error is of no interest: the end of a ``with`` is where it is reported."""
         lib.owned_close(self.c)
 
     def __enter__(self) -> Self:
@@ -58,4 +58,5 @@ class Descriptor:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        if lib.owned_close(self.c) and exc_type is None:
+            raise OSError(ffi.errno, f"close: {os.strerror(ffi.errno)}")

@@ -200,7 +200,8 @@ WRITTEN = f"{MAPPED}; m.write_at(b'W' * 2 * PAGE, 0)"
 ROOMY = "os.truncate(path, PAGE); m = File(fd, 0, 8 * PAGE)"
 STAYS_OWED = "assert m.dirty"
 MAPPING = "mmap statx fcntl sigaction"
-EXTENDING = f"{MAPPING} fallocate"
+OPENING = f"{MAPPING} malloc close"
+EXTENDING = f"{OPENING} fallocate"
 
 SCENARIOS = {
     "File": Scenario("", "m = File(fd)", MAPPING),
@@ -215,14 +216,21 @@ SCENARIOS = {
         "m = File(fd)",
         f"{MAPPING} calloc",
     ),
-    "open r": Scenario("", "m = sharedmmap.open(path, 'r')", MAPPING),
+    "open r": Scenario("", "m = sharedmmap.open(path, 'r')", OPENING),
     "open r+": Scenario("", "m = sharedmmap.open(path, 'r+', length=5 * PAGE)", EXTENDING),
     "open w+": Scenario("", "m = sharedmmap.open(path, 'w+', length=PAGE)", EXTENDING),
     "open x+": Scenario(
         "os.unlink(path)",
         "m = sharedmmap.open(path, 'x+', length=PAGE)",
         EXTENDING,
-        after="os.close(fd); fd = os.open(path, os.O_RDWR)",
+        after="os.close(fd); fd = os.open(path, os.O_RDWR | os.O_CREAT)",
+    ),
+    "open whole": Scenario(
+        "os.unlink(path)",
+        "m = sharedmmap.open(path, 'a+', length=PAGE, initialize=lambda m: m.fill(7))",
+        f"{EXTENDING} msync",
+        "close",  # of its own copy: fsync(2) has reported what close(2) could
+        after="os.close(fd); fd = os.open(path, os.O_RDWR | os.O_CREAT)",
     ),
     "flush": Scenario(WRITTEN, "m.flush()", "msync statx", after="assert m.dirty == (outcome is not None)"),
     "flush a part": Scenario(WRITTEN, "m.flush(Sync.SYNC, 0, PAGE)", "msync statx", after=STAYS_OWED),

@@ -1,5 +1,6 @@
 #include "owned.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -13,12 +14,11 @@ void *owned_new(size_t size)
     return owned;
 }
 
-void owned_close(struct owned *owned)
+int owned_close(struct owned *owned)
 {
     const int fd = owned->fd;
-    owned->fd = -1; /* first: where close(2) fails the descriptor is closed nevertheless, and its number reused */
-    if (fd >= 0)
-        close(fd);
+    owned->fd = -1; /* first: also where close(2) fails the number may be another file's as soon as it returns */
+    return fd >= 0 && close(fd) != 0 && errno != EINTR ? -1 : 0;
 }
 
 void owned_free(void *owned)

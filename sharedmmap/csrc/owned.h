@@ -16,8 +16,8 @@ struct owned {
 /* One that is not open; NULL where there is no memory. */
 void *owned_new(size_t size);
 
-/* Closes the descriptor, if it is open. */
-void owned_close(struct owned *owned);
+/* Closes the descriptor, if it is open. -1 with errno where close(2) reports an error; it is closed nevertheless. */
+int owned_close(struct owned *owned);
 
 /* The same, and frees the memory. */
 void owned_free(void *owned);
