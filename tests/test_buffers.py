@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import sys
 from array import array
 
@@ -51,6 +52,7 @@ BUFFERS = {
     "memoryview of two dimensions": lambda: memoryview(bytearray(96)).cast("B", shape=[8, 12]),
     "memoryview of three dimensions": lambda: memoryview(bytearray(96)).cast("I", shape=[2, 3, 4]),
     "memoryview of no dimensions": lambda: memoryview(bytearray(8)).cast("Q", shape=[]),
+    "buffer of a BytesIO": lambda: io.BytesIO(bytes(100)).getbuffer(),
     "array of bytes": lambda: array("b", bytes(100)),
     "array of ints": lambda: array("I", bytes(100)),
     "array of doubles": lambda: array("d", bytes(8 * 20_000)),
@@ -176,6 +178,7 @@ def test_numpy_integers_are_offsets_that_do_not_wrap(m):
 
 READ_ONLY = {
     "bytes": lambda: b"x" * 8,
+    "read-only buffer of a BytesIO": lambda: io.BytesIO(bytes(8)).getbuffer().toreadonly(),
     "read-only memoryview": lambda: memoryview(bytearray(8)).toreadonly(),
     "str": lambda: "x" * 8,
     "int": lambda: 8,

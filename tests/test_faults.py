@@ -101,6 +101,32 @@ def test_reading_more_of_a_lost_page_raises(path, dest, size):
     assert output(code, path, setup=MAPPED) == "True"
 
 
+def test_the_cause_is_told_as_it_was_found_out_first(path):
+    code = """
+    for size in 0, 4 * PAGE:
+        os.truncate(path, size)
+        try:
+            m[at]
+        except MappingFaultError as error:
+            print(errno.errorcode[error.errno], str(error).endswith("the file is 0 bytes long now"))
+    """
+    assert output(code, path, setup=MAPPED).splitlines() == ["ENXIO True"] * 2
+
+
+def test_a_page_that_the_file_has_again_a_part_of_was_not_lost_for_its_length(path):
+    code = """
+    view = m.view()
+    os.truncate(path, 0)
+    assert view[at] == 0
+    os.truncate(path, 3 * PAGE + 1)
+    try:
+        m.check()
+    except MappingFaultError as error:
+        print(errno.errorcode[error.errno], error.offset == at)
+    """
+    assert output(code, path, setup=MAPPED) == "EIO True"
+
+
 @pytest.mark.parametrize("where", ["0", "len(m) - 1"])
 def test_the_first_and_the_last_byte_are_guarded(path, where):
     code = f"""

@@ -413,6 +413,28 @@ def test_a_fault_after_unmap_that_was_refused_zero_pages_leaves_it_unmapped(path
     assert output(code, path, injector, setup=HARNESS) == "0 True\nunmapped"
 
 
+def test_what_searches_a_view_outlives_a_file_that_was_refused_zero_pages(path, injector):
+    """On PyPy it keeps the address, and nothing else."""
+    code = """
+    import re
+
+    def searching():
+        m = sharedmmap.open(path)
+        matches = re.finditer(b"(?s).", m.view())
+        inject("mmap", 1, FOR_EVER)
+        m.unmap()
+        inject("mmap")
+        return matches
+
+    matches = searching()
+    for _ in range(3):
+        gc.collect()
+    os.truncate(path, 0)
+    print(next(matches).group())
+    """
+    assert output(code, path, injector, setup=HARNESS) == "b'\\x00'"
+
+
 def test_a_refused_mapping_gives_back_nothing_but_its_own(path, injector):
     """It gets the slot of one that was dropped, whose addresses are others' by now."""
     code = """

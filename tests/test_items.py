@@ -62,6 +62,14 @@ def test_assigning_nothing_leaves_the_mapping_clean_and_raises_where_it_is_unmap
         m[key]
 
 
+@pytest.mark.parametrize("value", [300, -1])
+def test_of_an_index_outside_and_no_byte_the_index_is_told(m, twin, value):
+    """As with ``mmap.mmap``."""
+    for one in m, twin:
+        with pytest.raises(IndexError):
+            one[SIZE] = value
+
+
 def contrary(method):
     """A kind of ``int`` that compares, or adds, as it likes."""
     return type("Contrary", (int,), {method: lambda self, other: True, "__hash__": int.__hash__})
@@ -396,11 +404,12 @@ def test_a_bound_that_lies_is_taken_for_what_it_is(path, liar, call):
     assert output(code, path) == "True"
 
 
-def test_a_value_that_a_bound_resizes_is_written_as_it_is_then_or_not_at_all(path):
-    code = """
+@pytest.mark.parametrize("kind", ["bytearray", "array"])
+def test_a_value_that_a_bound_resizes_is_written_as_it_is_then_or_not_at_all(path, kind):
+    code = f"""
     from array import array
     m = sharedmmap.open(path)
-    value = array("b", bytes(len(m)))
+    value = {'array("b", bytes(len(m)))' if kind == "array" else "bytearray(len(m))"}
     class Bound:
         def __index__(self):
             del value[:]

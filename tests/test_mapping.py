@@ -665,3 +665,29 @@ def test_a_descriptor_that_lies_in_comparisons_is_taken_for_what_it_is(number):
 
     with pytest.raises(ValueError, match=f"{number} is no file descriptor"):
         File(Liar(number))
+
+
+RANGES = {
+    "an empty array": lambda m, at: m.read_array_at("B", at, 0),
+    "an empty array written": lambda m, at: m.write_array_at(b"", at),
+    "an empty record": lambda m, at: m.read_struct_at("", at),
+    "an empty record written": lambda m, at: m.write_struct_at("", at),
+    "filling nothing": lambda m, at: m.fill(7, at, 0),
+    "moving nothing": lambda m, at: m.move(at, at, 0),
+    "an empty view": lambda m, at: m.view(at, 0),
+    "an empty stream": lambda m, at: m.stream(at, 0),
+    "an integer": lambda m, at: m.read_uint64_at(at),
+    "an integer written": lambda m, at: m.write_uint64_at(7, at),
+    "a copy": lambda m, at: m.read_at(bytearray(8), at),
+    "a copy written": lambda m, at: m.write_at(bytes(8), at),
+    "a text": lambda m, at: m.read_string_at(at),
+    "a word": lambda m, at: m.atomic_uint64_at(at),
+}
+
+
+@pytest.mark.parametrize("call", RANGES.values(), ids=RANGES)
+@pytest.mark.parametrize("at", [0, 8, 10**9, -8])
+def test_after_unmap_it_is_told_that_it_is_unmapped_whatever_the_range(m, call, at):
+    m.unmap()
+    with pytest.raises(UnmappedMemoryError):
+        call(m, at)

@@ -310,6 +310,15 @@ def test_only_what_is_accessible_is_locked(path, on_fault):
 
 
 @LINUX_ONLY
+def test_an_empty_range_has_no_pages_wherever_it_is(m):
+    before = locked_bytes()
+    for offset in 0, 5, PAGE - 1, PAGE, len(m):
+        m.lock(offset, 0)
+        assert locked_bytes() == before
+        assert m.residency(offset, 0) == b""
+
+
+@LINUX_ONLY
 @pytest.mark.parametrize("on_fault", [None, "yes", 2, []])
 def test_on_fault_is_any_truth_value(m, on_fault):
     before = locked_bytes()

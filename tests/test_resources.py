@@ -168,6 +168,38 @@ def test_descriptors_of_dropped_mappings_are_found_again_when_they_run_out(path)
     assert output(code, path, setup=SETUP) == ""
 
 
+def test_dropped_mappings_leave_descriptors_to_the_rest_of_the_program(path):
+    """Where collection is late, the constructor sees to it."""
+    code = """
+    fd = os.open(path, os.O_RDWR)
+    most = 0
+    for _ in range(2000):
+        File(fd)
+        most = max(most, descriptors())
+    print(most < 600)
+    """
+    assert output(code, path, setup=SETUP) == "True"
+
+
+def test_addresses_kept_for_a_view_are_not_kept_again(path):
+    """On PyPy those of a mapping that had a view are."""
+    code = """
+    fd = os.open(path, os.O_RDWR)
+    views = [File(fd).view(0, 8) for _ in range(300)]
+    del views
+    for _ in range(3):
+        gc.collect()
+    before = status("VmSize") if sys.platform == "linux" else 0
+    os.truncate(path, 1 << 20)
+    for _ in range(4000):
+        File(fd)
+    for _ in range(3):
+        gc.collect()
+    assert (status("VmSize") if sys.platform == "linux" else 0) < before + (1 << 30)
+    """
+    assert output(code, path, setup=SETUP) == ""
+
+
 def test_the_descriptor_is_none_of_the_standard_streams(path):
     code = """
     with open(path, "r+b") as file:

@@ -176,6 +176,15 @@ def test_a_readonly_view_leaves_the_mapping_clean(m):
     assert bytes(view[:5]) == b"hello"
 
 
+def test_of_readonly_views_nothing_is_left_when_they_are_gone(m):
+    for _ in range(3):
+        m.view(readonly=True).release()
+    gc.collect()
+    m[0] = 1
+    m.flush()
+    assert not m.dirty
+
+
 @pytest.mark.parametrize("flags", [Sync.ASYNC, Sync.SYNC])
 def test_a_flush_carries_what_a_view_wrote(m, path, flags):
     m.view()[:5] = b"HELLO"
