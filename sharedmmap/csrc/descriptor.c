@@ -1,5 +1,4 @@
 #include "descriptor.h"
-#include "mutex.h"
 #include "registry.h"
 
 #include <errno.h>

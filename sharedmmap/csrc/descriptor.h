@@ -38,6 +38,9 @@ void descriptor_detach(struct region *region);
  * there is none. */
 const char *region_duplicate(struct region *region, struct owned *owned);
 
+/* The byte that stands for an owner id, counted from here: past every byte that a file can have. */
+#define LIVENESS (INT64_C(1) << 62)
+
 /* Opens the file afresh, draws an owner id and locks the byte that stands for it, unless that has been done. NULL, or
  * with errno the name of what failed: "open", "fcntl" (EAGAIN: every byte that was tried is locked by others), or
  * "descriptor" where there is none to open through, and where the region is not live. */
@@ -50,7 +53,6 @@ void liveness_close(struct region *region);
 /* Whether some region, in any process, lives as the owner `id`; -1 with errno where the file cannot be asked, EBADF as
  * above. */
 int liveness_of(struct region *region, uint32_t id);
-
 
 /* How many of the process's descriptors the regions hold. */
 int open_descriptors(void);

@@ -31,9 +31,7 @@
 #include "futex.h"
 #include "word.h"
 
-#define OWNER UINT32_C(0x7fffffff)   /* the bits of the owner id */
-#define WAITERS UINT32_C(0x80000000)
-#define LIVENESS (INT64_C(1) << 62)  /* past every byte that a file can have */
+#define WAITERS UINT32_C(0x80000000) /* the bit that is none of OWNER */
 
 struct mutex {
     struct word *word;

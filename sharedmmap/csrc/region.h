@@ -37,6 +37,8 @@
 
 enum { LIVE, LIVE_FENCED, FAULTED, UNMAPPED }; /* LIVE_FENCED: overlay.h */
 
+#define OWNER UINT32_C(0x7fffffff) /* the bits of an owner id, the greatest of them too */
+
 struct region {
     char *base;              /* byte 0 of the File: the start of the mapping, plus what lies before it in its page */
     _Atomic int64_t limit;   /* bytes from base that the file backs, as last seen; 0 unless live */
