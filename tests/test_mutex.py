@@ -647,6 +647,24 @@ def test_an_owner_that_released_it_before_it_ended_is_no_dead_owner(path):
     assert output(code, path, setup=SETUP) == "[]"
 
 
+def test_an_owner_that_releases_it_and_ends_while_a_waiter_asks_is_no_dead_owner(path, monkeypatch):
+    class Library:
+        def __getattr__(self, name):
+            return getattr(lib, name)
+
+        def liveness_of(self, region, owner):
+            held.release()
+            other.unmap()
+            return lib.liveness_of(region, owner)
+
+    with sharedmmap.open(path) as m, sharedmmap.open(path) as other:
+        held, mutex = other.mutex_at(0), m.mutex_at(0)
+        held.acquire()
+        monkeypatch.setattr("sharedmmap._mutex.lib", Library())
+        assert mutex.acquire()
+        assert mutex.owner_alive()
+
+
 def test_a_waiter_asks_about_nobody_who_lives(path):
     """A living owner is waited for, through many slices."""
     code = """
@@ -814,12 +832,14 @@ def test_none_is_left_where_drawing_an_owner_id_fails(path):
         assert output(code, path, setup="m = sharedmmap.open(path)") == "0"
 
 
-def test_another_program_does_not_inherit_it_and_it_is_no_standard_stream(path):
-    code = """
-    os.close(0)
+@pytest.mark.parametrize("before", ["", "os.close(0)"])
+def test_another_program_does_not_inherit_it_and_it_is_no_standard_stream(path, before):
+    code = f"""
+    {before}
     m.mutex_at(0)
     for name in os.listdir("/proc/self/fd"):
-        if os.path.exists(f"/proc/self/fd/{name}") and os.path.samefile(f"/proc/self/fd/{name}", path):
+        descriptor = f"/proc/self/fd/{{name}}"
+        if os.path.exists(descriptor) and os.path.samefile(descriptor, path):
             print(int(name) > 2, os.get_inheritable(int(name)))
     """
     assert output(code, path, setup="m = sharedmmap.open(path)").split() == ["True", "False"] * 2
