@@ -195,7 +195,7 @@ def test_addresses_kept_for_a_view_are_not_kept_again(path):
         File(fd)
     for _ in range(3):
         gc.collect()
-    assert (status("VmSize") if sys.platform == "linux" else 0) < before + (1 << 30)
+    assert (status("VmSize") if sys.platform == "linux" else 0) < before + (256 << 20)
     """
     assert output(code, path, setup=SETUP) == ""
 
