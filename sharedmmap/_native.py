@@ -7,8 +7,9 @@ There are two ways, with the same calls (``quick``) and the same answers. For wh
   state. ``ffi.memmove`` and ``ffi.cast("uint64_t *")`` would do the same, but on CPython each of them
   costs more than that whole call, and ``ffi.memmove`` keeps the GIL for as long as it takes. So there C does
   what they would do.
-- PyPy uses exactly these two, with the checks in Python, of which its compiler makes the check, the access and
-  nothing else. That is ``_pypy.py``, and with it all that is different on PyPy.
+- PyPy uses these two, and ``ffi.buffer`` where bytes are made or written, with the checks in Python, of which its
+  compiler makes the check, the access and nothing else. Searching, atomic words and mutexes are calls into C there
+  too. That is ``_pypy.py``, and with it all that is different on PyPy.
 
 This is the only place that asks which interpreter runs.
 """

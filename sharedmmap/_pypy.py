@@ -1,5 +1,9 @@
 """All that is different on PyPy: the quick calls through a pointer, and the memory of callers' buffers.
 
+The compiler of PyPy keeps the order of an access through a cdata pointer and a later load of ``c.state``: both
+are raw memory operations to it, which it does not reorder. The processor's part is argued in
+``csrc/overlay.h``.
+
 The functions have the names, the arguments and the answers of the C functions that CPython calls in their place
 (``csrc/scalar.h``, ``csrc/object.h``, ``csrc/word.h``). Each has the same three steps: check the range against the
 limit, touch the memory, check the state. SAFETY refers to these, as in ``csrc/access.h``:

@@ -20,7 +20,8 @@ enum { NOT_ACCESSIBLE = -1 }; /* out of bounds, read-only, or not live: a part m
 static inline int no_value(void) { return 0; }
 #endif
 
-/* Whether the accesses so far reached the file; overlay.h argues it. The compiler may not move them past the load. */
+/* Whether the region is neither faulted nor unmapped: then the accesses that were made before this call reached the file
+ * (overlay.h). The compiler may not move them past the load of the state. */
 static inline bool is_live(struct region *region)
 {
     atomic_signal_fence(memory_order_seq_cst);
@@ -38,14 +39,15 @@ static inline bool mark_dirty_and_check(struct region *region)
     return is_live(region);
 }
 
-/* Whether nothing was written since the last complete flush, and that has ended well. One load: between two a flush
- * could begin, fail and end. */
+/* Whether nothing was written since the last complete flush began, and that has ended without an error. It is one load,
+ * since between two loads a flush could begin, fail and end. */
 static inline bool region_is_clean(struct region *region)
 {
     return atomic_load(&region->state_dirty_flushes) >> 8 == 0; /* the lowest byte is the state */
 }
 
-/* The one range check. `n` is not negative, so nothing overflows. */
+/* The range check of everything in C. `n` is not negative, so nothing overflows. (PyPy makes the same comparison in
+ * _pypy.py; Region.require() makes it on the checked path, and raises.) */
 static inline bool holds(struct region *region, int64_t offset, int64_t n)
 {
     return offset >= 0 && offset <= atomic_load_explicit(&region->limit, memory_order_relaxed) - n;

@@ -52,7 +52,7 @@ static void close_descriptor(const struct region *region, int *fd)
 
 static bool is_listed(const struct region *region) { return region->calls != 0 || region->liveness >= 0; }
 
-/* Called before one of the two reasons to be in the list arises. */
+/* Called before `calls` is raised or `liveness` is set. */
 static void enter_list(struct region *region)
 {
     if (is_listed(region))
@@ -64,7 +64,7 @@ static void enter_list(struct region *region)
     listed = region;
 }
 
-/* Called after one of them has ceased. */
+/* Called after `calls` was lowered or `liveness` was closed. */
 static void leave_list(struct region *region)
 {
     if (is_listed(region))
@@ -232,7 +232,7 @@ static void put_right_in_child(void)
     registry_unlock();
 }
 
-/* From the moment the module is loaded: a fork that comes while this is being arranged does not heed it yet. */
+/* When the module is loaded: a fork that comes while pthread_atfork(3) runs does not call the handlers yet. */
 __attribute__((constructor)) static void watch_forks(void)
 {
     pthread_atfork(registry_lock, registry_unlock, put_right_in_child);

@@ -4,7 +4,8 @@
  *
  * Any call may be using the duplicate while another thread unmaps, and another may fork. So:
  *  1. Each call that uses it, or holds one of the region's locks, stands between descriptor_begin() and
- *     descriptor_end(), which count such calls.
+ *     descriptor_end(), which count such calls. (Or it holds the lock of the registry all the time, as liveness_open()
+ *     does: then nobody can close it, nor fork.)
  *  2. descriptor_detach() closes it, or where the count is not 0 leaves that to the last descriptor_end(). So it is
  *     closed exactly once.
  *  3. The liveness descriptor is opened, locked and closed while the lock of the registry is held, and is used for

@@ -11,13 +11,13 @@ int word_wait(struct word *word, uint32_t expected, int64_t nanoseconds)
         return -1;
     }
 #ifdef __linux__
-    return futex_wait(at, expected, nanoseconds);
+    return futex_wait(at, expected, nanoseconds); /* SAFETY: in bounds, alive; the kernel looks, and answers EFAULT */
 #else
     /* No futex: look again every millisecond. */
     struct timespec left = timespec_of(nanoseconds);
     const struct timespec step = {0, 1000000};
     for (;;) {
-        if (atomic_load(at) != expected) {
+        if (atomic_load(at) != expected) { /* SAFETY: in bounds when the wait began, alive */
             errno = EAGAIN;
             return -1;
         }
@@ -43,5 +43,5 @@ int word_notify(struct word *word, int count)
         errno = EFAULT;
         return -1;
     }
-    return futex_wake(at, count);
+    return futex_wake(at, count); /* SAFETY: the kernel takes the address, and does not look */
 }

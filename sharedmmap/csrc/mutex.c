@@ -36,7 +36,7 @@ int64_t mutex_wait(struct mutex *mutex, int64_t call, int64_t nanoseconds)
         _Atomic uint32_t *at = mutex_word(mutex, &owner);
         if (owner == 0 || at == NULL)
             return OUT_OF_REACH;
-        uint32_t seen = atomic_load(at);
+        uint32_t seen = atomic_load(at); /* SAFETY, here and below: in bounds, mutex_word() has just said so; alive */
         if ((seen & OWNER) == 0) {
             if (mutex_exchange(mutex, at, seen, owner | WAITERS, call))
                 return TAKEN;

@@ -89,7 +89,6 @@ static inline int region_set_item(struct region *region, uintptr_t key, uintptr_
     return memory != NULL && given == size ? region_write(region, start, memory, size) : NOT_ACCESSIBLE;
 }
 
-/* The bytes copied: all that dest holds, or that src has. 0 where that was not done. */
 /* The limited API of 3.9 gives nobody the address of a memoryview's memory. As long as it costs less than to ask cffi for
  * it, the bytes go through an object of their own. */
 static inline int64_t read_into_view(struct region *region, PyObject *view, int64_t offset)
@@ -108,6 +107,7 @@ static inline int64_t read_into_view(struct region *region, PyObject *view, int6
     return copied;
 }
 
+/* The bytes copied: all that dest holds, or that src has. 0 where that was not done. */
 static inline int64_t region_read_at(struct region *region, uintptr_t dest, int64_t offset)
 {
     int64_t size;

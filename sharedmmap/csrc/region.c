@@ -42,8 +42,8 @@ static bool supply_page(uintptr_t address, bool certain)
  * of the middle of several that it has merged into one mapping. It may later. */
 static struct region *not_given_back;
 
-/* Out of the registry first, for the addresses may be another mapping's as soon as munmap(2) returns. What is kept
- * stays in the registry until there are pages under it on which no access can fault. The registry is locked. */
+/* The region leaves the registry first, for its addresses may be another mapping's as soon as munmap(2) returns. One that
+ * is kept stays in the registry until it has zero pages, on which no access can fault. The registry is locked. */
 static bool give_back(struct region *region)
 {
     const uintptr_t start = atomic_load(&region->start);
@@ -170,7 +170,9 @@ int region_unmap(struct region *region)
         overlay(region); /* where that is refused, the file stays under the range until region_close() */
     else
         region_disown(region);
-    descriptor_detach(region); /* if not the first, too: in a child of fork(2) the first may have come no further */
+    /* By every call: where the first one was made by a thread that a child of fork(2) does not have, it may have come no
+     * further. */
+    descriptor_detach(region);
     return first ? 0 : -1;
 }
 
@@ -286,7 +288,8 @@ int region_flush(struct region *region, void *start, size_t size, int flags, boo
         atomic_store(&region->dirty, 0);
     if (atomic_load(&region->views) != 0) /* asked last: one may just have been made */
         atomic_store(&region->dirty, 1);
-    const int64_t peak = atomic_load(&region->peak); /* later than `dirty`: no write it was set for reached further */
+    /* Loaded after `dirty` was cleared: a write that this flush is responsible for did not reach further. */
+    const int64_t peak = atomic_load(&region->peak);
     if (size != 0 && msync(start, size, flags) != 0) {
         outcome = NOT_WRITTEN;
         reason = errno;

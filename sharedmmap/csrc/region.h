@@ -23,8 +23,15 @@
  *     restore              sets it on the new region     before anybody can see that one
  *     a child of fork(2)   sets it                       if a thread of the parent was flushing at the fork
  *
+ *     a waiting mutex      sets it                       when the wait ends, for the bit that it has set in the word
+ *
  * While a flush is in progress `flushes` is not 0, and region_is_clean() is false: a concurrent flush() must not return
  * early, for the one in progress may still fail.
+ *
+ * A child of fork(2) inherits, as they are: the mappings, the duplicates of descriptors, the SIGBUS handler, the
+ * registration for membarrier(2) and the spare page of overlay.c. Locks of mlock(2) it does not have. What only the
+ * parent's other threads could finish is put right in the child by descriptor.c, whose header says how. A region that
+ * one of them had marked UNMAPPED, and not overlaid yet, keeps its file mapped in the child until region_close().
  */
 #ifndef SHAREDMMAP_REGION_H
 #define SHAREDMMAP_REGION_H
@@ -55,25 +62,25 @@ struct region {
     int64_t offset, length;  /* the mapped range of the file, in bytes */
     _Atomic uint32_t owner;  /* what its mutexes are held by: an owner id (mutex.h), or 0 without `liveness` */
 
-    /* What follows is private to region.c, registry.c and descriptor.c. */
+    /* What follows is for region.c, registry.c, descriptor.c and overlay.c alone. */
     _Atomic uint64_t generation; /* odd while the region is in the registry */
     _Atomic uintptr_t start;     /* what is mapped, in whole pages */
     _Atomic size_t size;
     _Atomic uintptr_t fault;     /* the address of the first fault */
     bool kept;                   /* by region_keep() */
 
-    int fd;                      /* a duplicate of the caller's, or -1 */
+    uint64_t device, inode;      /* which file it is */
+    bool regular;                /* whether that is a regular file */
+    int fd;                      /* a duplicate of the caller's descriptor, or -1 */
     int liveness;                /* an open file description of its own, which holds the lock of `owner`; or -1 */
-    bool regular;                /* what it is open on is a regular file, */
-    uint64_t device, inode;      /* namely this one */
-    bool detached;               /* it is to be closed when `calls` is 0 */
-    int calls;                   /* system calls under way that use it, or hold one of the next two */
+    bool detached;               /* fd is to be closed as soon as `calls` is 0 */
+    int calls;                   /* calls under way that use fd, or hold `asking` or `flushing` */
     pthread_mutex_t asking;      /* asking how long the file is and storing the limit are one step */
     pthread_mutex_t flushing;    /* msync(2) and learning what became of it are one step */
     _Atomic uint32_t losses;     /* how often msync(2) failed */
     int lost_errno;              /* the last time; protected by `flushing` */
 
-    struct region *next, **link; /* in the list of unused slots or the list of descriptor.h */
+    struct region *next, **link; /* in one of three lists: unused slots, descriptor.h's, not given back yet */
 };
 
 /* A slot for a region that is not mapped, for cffi's new_allocator(); NULL where there is no memory. */
@@ -124,9 +131,9 @@ const char *region_reserve(struct region *region, int64_t length);
 int region_lock(struct region *region, void *start, size_t size, bool on_fault);
 
 /* msync(2) of `size` bytes from `start`; `complete` if that is all of the region and MS_SYNC. The kernel reports a
- * lost write once: so flushes take turns, and one that fails fails for those that waited, too. With NOT_WRITTEN and
- * NOT_ASKED comes errno, of msync(2) and fstat(2); SHORTER is a file that does not back any more what could be written
- * before. */
+ * lost write once: so flushes take turns, and one that fails fails for those that waited, too.
+ *   NOT_WRITTEN: msync(2) failed, with errno. NOT_ASKED: fstat(2) failed, with errno.
+ *   SHORTER: the file does not back any more what could be written before. */
 enum { FLUSHED, NOT_WRITTEN, NOT_ASKED, SHORTER };
 int region_flush(struct region *region, void *start, size_t size, int flags, bool complete);
 

@@ -2,8 +2,9 @@
  *
  * 1. A SIGBUS is ours if its address is in one of our regions: `mend_fault` decides, and makes the access
  *    possible. A signal that was sent has no address. But a handler in front of ours may get a fault of ours and
- *    raise the signal again (faulthandler does). So for a signal that this process sent itself, the address of
- *    the thread's last fault is used, and the region is mended only if it has had no fault before.
+ *    raise the signal again (faulthandler does). So for a signal that a thread of this process sent by raise(3)
+ *    or tgkill(2), the address of the thread's last fault is used, and the region is mended only if it has had no
+ *    fault before.
  *
  * 2. Any other SIGBUS is forwarded to the handler that was in front when we put ours there, under the rules of
  *    the kernel: SA_RESETHAND, SA_NODEFER and sa_mask count. What the handler does is its own business. It may
@@ -15,7 +16,8 @@
  *    two must not call each other for ever. So each time we install another function, an entry, which has a
  *    previous handler of its own: the entries are separate links of the chain, as if they were of different
  *    libraries. A handler that removes itself by restoring an older entry, or restores it and raises the signal
- *    again, is then really out. For a handler that is in front again, its entry is installed again.
+ *    again, is then really out. Where the handler that we find in front is one that we have found there before, the
+ *    entry that has it as its previous handler is installed again.
  *
  * 4. Cycles remain possible: a library installs one function again and again, or we run out of entries and use
  *    one again. They are recognised by the order of installation. Each entry leads to what was installed before
@@ -263,13 +265,20 @@ static bool is_entry(const struct sigaction *action)
     return false;
 }
 
+static bool is_same(const struct sigaction *one, const struct sigaction *other)
+{
+    for (int number = 1; number < NSIG; number++)
+        if (sigismember(&one->sa_mask, number) != sigismember(&other->sa_mask, number))
+            return false;
+    return one->sa_handler == other->sa_handler && one->sa_flags == other->sa_flags;
+}
+
 /* The one record of this handler, made when it is seen first. */
 static struct handler *record(const struct sigaction *action)
 {
     static struct handler *known;
     struct handler *handler = known;
-    while (handler != NULL && (handler->action.sa_handler != action->sa_handler ||
-                               handler->action.sa_flags != action->sa_flags))
+    while (handler != NULL && !is_same(&handler->action, action))
         handler = handler->next;
     if (handler == NULL) {
         handler = malloc(sizeof *handler);
