@@ -105,7 +105,7 @@ class _AtomicWord:
         return self._offset
 
     def _checked(self, call: Callable[..., int], *operands: int) -> int:
-        """The checked path of an operation, which was not made yet unless the region is not live."""
+        """The checked path. The operation was not made yet; or the region is not live, and ``require`` raises."""
         writing = bool(operands)
         while True:
             self._region.require(self._offset, self._SIZE, writing=writing)

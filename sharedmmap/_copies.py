@@ -41,7 +41,7 @@ def _copying(name: str, *, writing: bool) -> Callable[[Region, Any, int, int], i
     quick_copy, long_copy = getattr(quick, name), getattr(lib, name)
 
     def copy_part(region: Region, memory: Any, offset: int, size: int) -> int:
-        while True:  # the first try asks nothing; what fails is looked into
+        while True:  # the copy checks the range itself: only where it fails the system is asked
             if size and 0 <= offset < region.length:
                 copy = quick_copy if size < PIECE else long_copy
                 if not copy(region.c, offset, memory, size):
@@ -178,8 +178,8 @@ def view(region: Region, offset: int, size: int, *, readonly: bool) -> memoryvie
     if not size:
         found = memoryview(bytearray())
     else:
-        # As with a region's own c (_region.py): the owner of the view and its end are one step. The memoryview
-        # keeps the buffer, that the owner, that what ends the view, and that the region.
+        # As with a region's own c (_region.py), the owner of the view and its end are one step. The memoryview refers
+        # to the buffer, the buffer to the owner, the owner to view_close(), and that to the region.
         before_view(region.c)
         allocate = ffi.new_allocator(
             partial(lib.view_open, region.c, offset, not readonly),

@@ -151,8 +151,8 @@ class File:
             fresh = region.again()
             fresh.c.dirty = fresh.c.writable
             region.end()
-            # Where several threads restore the same region, all take what the first one has mapped, and in one
-            # step: a region that was in use for a moment and then replaced would take its dirty flag along.
+            # Several threads may restore the same region. All of them go on with the first one's mapping. A second
+            # one, used for a moment and then replaced, would take its dirty flag along.
             region.successors.append(fresh)
             lib.descriptor_detach(region.c)  # not before: others may be about to restore through it
         except io.UnsupportedOperation:

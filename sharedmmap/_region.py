@@ -5,9 +5,9 @@ the region **once**, at its start: pointer, limit and state then belong together
 restore cannot end as if nothing had happened. The memory of a region stays valid for as long as anything refers
 to ``c``, whatever the kernel, other threads and other processes do; ``csrc/region.h`` says how.
 
-Every operation has a fast path, one quick call (``_native.py``). What that cannot do it refuses, by an
-exception or its result, and the operation takes the checked path: ``require`` or ``accessible_part`` asks the
-system again and raises the right exception, or the call is made once more.
+Every operation has a fast path, one quick call (``_native.py``). Where that call refuses, the operation takes the
+checked path: ``require`` or ``accessible_part`` asks the system again, and raises the right exception; or, if all
+is well now, the call is made once more.
 
 No module in Python touches mapped memory but ``_pypy.py``, and a view is memory handed out; ``git grep SAFETY``
 finds each place, in Python and in C.
