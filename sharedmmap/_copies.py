@@ -178,8 +178,8 @@ def view(region: Region, offset: int, size: int, *, readonly: bool) -> memoryvie
     if not size:
         found = memoryview(bytearray())
     else:
-        # As with a region's own c (_region.py), the owner of the view and its end are one step. The memoryview refers
-        # to the buffer, the buffer to the owner, the owner to view_close(), and that to the region.
+        # As with a region's own c (_region.py), the owner of the view and its end are one step. The memoryview
+        # refers to the buffer, the buffer to the owner, the owner to view_close(), and that to the region.
         before_view(region.c)
         allocate = ffi.new_allocator(
             partial(lib.view_open, region.c, offset, not readonly),
