@@ -65,7 +65,8 @@ def region_write(c: Any, offset: int, src: Any, size: int) -> int:
     if isinstance(src, ffi.CData):
         ffi.memmove(c.base + offset, src, size)  # SAFETY: in bounds, alive
     else:  # bytes or a bytearray: a slice is sooner
-        ffi.buffer(c.base + offset, size)[:] = src  # SAFETY: in bounds, alive
+        row = src if len(src) == size else src[:size]
+        ffi.buffer(c.base + offset, size)[:] = row  # SAFETY: in bounds, alive
     c.dirty = 1
     return NOT_ACCESSIBLE if c.state and not is_live(c) else 0
 
@@ -262,24 +263,25 @@ def memory_of(buffer: Any, writable: bool) -> Any:
     if type(buffer) is bytes and not writable and len(buffer) < PIECE:
         return nullcontext(buffer)
     if isinstance(buffer, memoryview):
-        _require_contiguous(buffer)  # else from_buffer() takes the wrong bytes
+        _require_memory(buffer, False)  # else from_buffer() takes the wrong bytes
     try:
         return ffi.from_buffer(_BYTES, buffer, writable)
     except TypeError:  # there is no address
-        return _copy_of(memoryview(buffer), writable)
+        view = memoryview(buffer)
+    _require_memory(view, writable)
+    return _copy_of(view, writable)
 
 
-def _require_contiguous(view: memoryview) -> None:
+def _require_memory(view: memoryview, writable: bool) -> None:
     if not view.c_contiguous:
         raise BufferError("the buffer is not C-contiguous")
+    if writable and view.readonly:
+        raise BufferError("the buffer is read-only")
 
 
 @contextmanager
 def _copy_of(view: memoryview, writable: bool) -> Iterator[Any]:
-    _require_contiguous(view)
     with view, view.cast("B") as row:
-        if writable and row.readonly:
-            raise BufferError("the buffer is read-only")
         memory = ffi.new(_BYTES, len(row))
         ffi.buffer(memory)[:] = row.tobytes()
         yield memory

@@ -477,7 +477,7 @@ PYPY_MUTANTS = [
     Mutant("_pypy.py", "            c.dirty = 1\n            before: int = operate_at(c.base + offset, operand)  # SAFETY: in bounds, alive\n            c.dirty = 1\n", "            before: int = operate_at(c.base + offset, operand)\n", "atomics"),
     Mutant("_pypy.py", "        if offset > c.limit - size or not c.writable:\n            raise RefusedError\n        c.dirty", "        if offset > c.limit - size:\n            raise RefusedError\n        c.dirty", "atomics"),
     Mutant("_pypy.py", "(operand >= 0 and (operand <= high or operand <= highest))", "operand >= 0", "atomics"),
-    Mutant("_pypy.py", "        _require_contiguous(buffer)  # else", "        pass  # else", "buffers"),
+    Mutant("_pypy.py", "        _require_memory(buffer, False)  # else", "        pass  # else", "buffers"),
     Mutant("_pypy.py", "            row[:] = ffi.buffer(memory)[:]", "            pass", "buffers"),
     Mutant("_pypy.py", "    if lib.open_descriptors() >= _many_descriptors:", "    if False:", "resources"),
     Mutant("_pypy.py", "    lib.region_keep(c)", "    pass", "view late_collection"),
