@@ -59,6 +59,9 @@ class Mutex:
     ``threading.Lock``, a handler that raises after the call has returned, or before ``release`` or the exit of the
     ``with`` has done its work, leaves the mutex held.
 
+    **Children.** A child made by ``vfork`` or ``posix_spawn``, also by ``subprocess``, has all descriptors until
+    it executes its program. If its parent dies meanwhile, that is noticed when the child has come so far.
+
     After ``fork`` the child is another owner: what the parent holds is the parent's. A mutex that was made before
     ``File.restore`` keeps raising: make it anew.
 

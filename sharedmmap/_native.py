@@ -35,7 +35,7 @@ except ModuleNotFoundError as error:
         "or build them in place (python build_ffi.py)"
     ) from error
 
-from ._errors import RefusedError
+from . import _errors
 
 __all__ = ["PAGE", "PIECE", "RefusedError", "before_mapping", "before_view", "ffi", "lib", "memory_of", "quick"]
 
@@ -44,13 +44,16 @@ PAGE = os.sysconf("SC_PAGESIZE")
 PIECE: int = lib.PIECE
 """Copies of so many bytes, or more, release the GIL; a fault is noticed after so many at the latest."""
 
+RefusedError: Any = _errors.RefusedError
 quick: Any
 if sys.implementation.name == "pypy":
     from . import _pypy as quick
     from ._pypy import before_mapping, before_view, memory_of
 else:
     quick = _quick
-    quick.refuse_with(RefusedError)
+    RefusedError = quick.refuse_with(
+        RefusedError
+    )  # the class of the first import, where this is not the first one
     _BYTES = ffi.typeof("char[]")
 
     def memory_of(buffer: Any, writable: bool) -> Any:

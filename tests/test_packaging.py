@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from child import output
 
 import sharedmmap
 
@@ -154,3 +155,28 @@ def test_cffi_is_all_it_needs_to_run():
 
 def test_type_checkers_are_told_that_it_is_typed():
     assert Path(sharedmmap.__file__).with_name("py.typed").is_file()
+
+
+def test_a_second_import_leaves_the_first_one_as_it_was(tmp_path):
+    """As import_fresh_module() makes one, and a subinterpreter."""
+    code = """
+    m = sharedmmap.open(path, "w+", length=PAGE)
+    first = sharedmmap
+    for name in [name for name in sys.modules if name.split(".")[0] == "sharedmmap"]:
+        del sys.modules[name]
+    import sharedmmap as again
+
+    for module in first, again:
+        m = module.open(path) if module is again else m
+        assert m[2::2] == bytes(PAGE // 2 - 1)
+        m.write_uint8_at(True, 0)
+        try:
+            m[PAGE]
+        except module.OutOfBoundsError:
+            m.unmap()
+        try:
+            m[0]
+        except module.UnmappedMemoryError:
+            print("unmapped")
+    """
+    assert output(code, tmp_path / "file").split() == ["unmapped", "unmapped"]

@@ -35,10 +35,16 @@
  * handler may raise any between a call and the code that catches it. */
 static PyObject *refused;
 
-static inline void refuse_with(uintptr_t exception)
+/* Returns the exception that these calls raise: the first one that this was called with. The package may be imported a
+ * second time, by a subinterpreter or by who removed it from sys.modules; this module is one for the whole process. */
+static inline uintptr_t refuse_with(uintptr_t exception)
 {
-    Py_XINCREF((PyObject *)exception); /* for good */
-    refused = (PyObject *)exception;
+    if (refused == NULL) {
+        Py_INCREF((PyObject *)exception); /* for good */
+        refused = (PyObject *)exception;
+    }
+    Py_INCREF(refused);
+    return (uintptr_t)refused;
 }
 
 static inline int refuse(void)
