@@ -142,20 +142,21 @@ def scatter(region: Region, span: range, memory: Any) -> None:
 def find(region: Region, call: str, sub: Any, start: int, end: int) -> int:
     """``region_find`` or ``region_rfind`` within what is accessible of ``start`` to ``end``."""
     with readable_memory(sub) as memory:
-        size = len(memory)
-        while True:
-            region.check()
-            limit = region.c.limit
-            if end > limit:
-                limit = region.refresh()
-            stop = min(end, limit)
-            if start > stop or stop - start < size:
-                return -1
-            if not size:
-                return start if call == "region_find" else stop
-            found: int = getattr(_calls(stop - start), call)(region.c, start, stop, memory, size)
-            if found != lib.SEARCH_FAILED:
-                return found
+        # A copy: memmem(3) may never end, or read elsewhere, if what it looks for changes meanwhile.
+        needle: bytes = memory if type(memory) is bytes else ffi.buffer(memory)[:]
+    while True:
+        region.check()
+        limit = region.c.limit
+        if end > limit:
+            limit = region.refresh()
+        stop = min(end, limit)
+        if start > stop or stop - start < len(needle):
+            return -1
+        if not needle:
+            return start if call == "region_find" else stop
+        found: int = getattr(_calls(stop - start), call)(region.c, start, stop, needle, len(needle))
+        if found != lib.SEARCH_FAILED:
+            return found
 
 
 def fill(region: Region, byte: int, offset: int, size: int) -> None:

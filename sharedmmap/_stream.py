@@ -19,11 +19,12 @@ _MAX_POSITION = 2**63 - 1
 class Stream(io.RawIOBase):
     """An ``io.RawIOBase`` with a position of its own over ``length`` bytes of a mapping from ``offset``.
 
-    It behaves as ``io.FileIO`` does, but for its end, which is fixed: where the range ends, or where the file
-    ends before. ``write`` writes all of its argument or nothing: where there is no room for all, it raises
-    ``OSError`` with ``ENOSPC``, since nearly nobody who writes looks at a short count. Closing it does not
-    unmap; using it after ``File.unmap()`` raises ``UnmappedMemoryError``, and after ``File.restore()`` one made
-    before it keeps raising.
+    It behaves as ``io.FileIO`` does, but for two things. Its end is fixed: where the range ends, or where the
+    file ends before. ``write`` writes all of its argument or nothing: where there is no room for all, it raises
+    ``OSError`` with ``ENOSPC``, since nearly nobody who writes looks at a short count. And it is for one thread
+    at a time: two that use its position at once may read or write the same place. Give each thread a stream of
+    its own, or a lock. Closing it does not unmap; using it after ``File.unmap()`` raises
+    ``UnmappedMemoryError``, and after ``File.restore()`` one made before it keeps raising.
     """
 
     def __init__(self, region: Region, offset: int, length: int) -> None:

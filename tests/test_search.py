@@ -411,3 +411,17 @@ def test_it_is_found_behind_many_places_that_begin_like_it(tmp_path):
     m[:] = text
     for needle in b"aaaac", b"baaaac", b"aaaab" * 9 + b"aaaac", b"aaaad":
         assert m.find(needle) == text.find(needle)
+
+
+def test_what_is_searched_for_is_taken_as_it_is_at_the_call(m, monkeypatch):
+    """Another thread may change it meanwhile, of which memmem(3) knows nothing."""
+    sub = bytearray(b"\x05\x06")
+
+    class Changing:
+        def __getattr__(self, name):
+            sub[:] = b"\x09\x0a"
+            return getattr(quick, name)
+
+    quick = sharedmmap._copies.quick
+    monkeypatch.setattr("sharedmmap._copies.quick", Changing())
+    assert m.find(sub) == 5
