@@ -570,7 +570,7 @@ class Stream(Part):
     def seek(self, offset: Any, whence: Any = 0) -> int:
         offset, whence = index(offset), index(whence)
         self.check()
-        if abs(offset) > GREATEST_POSITION:
+        if not ~GREATEST_POSITION <= offset <= GREATEST_POSITION:
             raise OverflowError
         if whence not in (0, 1, 2):
             raise OSError
