@@ -14,6 +14,21 @@ PAGE = mmap.PAGESIZE
 path, *args = sys.argv[1:]
 """
 
+# A signal handler that raises, once each time it is armed.
+RAISING = """
+class Interrupt(Exception):
+    pass
+
+def interrupt(*args):
+    global armed, interrupts
+    if armed:
+        armed = False
+        interrupts += 1
+        raise Interrupt
+
+armed, interrupts = False, 0
+"""
+
 # Of any disk with less than 16 MiB; tells what came of it.
 RESERVE_TOO_MUCH = """
 m = sharedmmap.open(path, "w+", length=PAGE, capacity=16 << 20)

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from child import PRELUDE, output
+from child import PRELUDE, RAISING, output
 
 import sharedmmap
 from sharedmmap import UnmappedMemoryError, _create
@@ -413,17 +413,6 @@ def test_a_signal_handler_that_raises_leaks_nothing(new, way):
     code = """
     exec(args[0])
 
-    class Interrupt(Exception):
-        pass
-
-    def interrupt(*args):
-        global armed, interrupts
-        if armed:
-            armed = False
-            interrupts += 1
-            raise Interrupt
-
-    armed, interrupts = False, 0
     signal.signal(signal.SIGALRM, interrupt)
     create(path).close()
     os.unlink(path)
@@ -450,7 +439,7 @@ def test_a_signal_handler_that_raises_leaks_nothing(new, way):
     assert os.listdir(os.path.dirname(path)) == [os.path.basename(path)]
     assert interrupts > 10, interrupts
     """
-    assert output(code, new, WAYS[way], setup=SETUP) == ""
+    assert output(code, new, WAYS[way], setup=SETUP + RAISING) == ""
 
 
 # ---- temporary names ----

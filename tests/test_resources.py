@@ -7,7 +7,7 @@ import os
 import sys
 
 import pytest
-from child import output
+from child import RAISING, output
 
 PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -97,17 +97,6 @@ def test_a_signal_handler_that_raises_while_a_file_is_opened_leaks_no_descriptor
     code = """
     import time
 
-    class Interrupt(Exception):
-        pass
-
-    def interrupt(*args):
-        global armed, interrupts
-        if armed:
-            armed = False
-            interrupts += 1
-            raise Interrupt
-
-    armed, interrupts = False, 0
     signal.signal(signal.SIGALRM, interrupt)
     sharedmmap.open(path).close()
     gc.collect()  # what importing has left: its callbacks would swallow an exception of the handler
@@ -128,7 +117,7 @@ def test_a_signal_handler_that_raises_while_a_file_is_opened_leaks_no_descriptor
     assert interrupts > 100, interrupts
     assert descriptors() == before, (descriptors(), before)
     """
-    assert output(code, path, setup=SETUP) == ""
+    assert output(code, path, setup=SETUP + RAISING) == ""
 
 
 def test_running_out_of_descriptors_names_the_limit_and_maps_nothing(path):

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from textwrap import dedent
 
 import pytest
-from child import PRELUDE, output
+from child import PRELUDE, RAISING, output
 
 METHODS = [name for name in ("fork", "spawn", "forkserver") if name in multiprocessing.get_all_start_methods()]
 
@@ -568,21 +568,10 @@ def test_a_running_process_keeps_no_duplicate_once_another_is_started(run, metho
 def test_a_signal_handler_that_raises_while_a_file_is_sent_leaks_nothing(run):
     """Up to where multiprocessing takes over; from there on it is its own affair."""
     functions = """
-    class Interrupt(Exception):
-        pass
-
     class Handle:
         def __init__(self, fd):
             os.fstat(fd)
 
-    def interrupt(*args):
-        global armed, interrupts
-        if armed:
-            armed = False
-            interrupts += 1
-            raise Interrupt
-
-    armed, interrupts = False, 0
     """
     main = """
     from multiprocessing import reduction
@@ -607,7 +596,7 @@ def test_a_signal_handler_that_raises_while_a_file_is_sent_leaks_nothing(run):
     assert interrupts > 100, interrupts
     assert descriptors() == before, (descriptors(), before)
     """
-    run(functions, main)
+    run(RAISING + dedent(functions), main)
 
 
 def test_a_file_that_cannot_be_mapped_there_leaves_no_descriptor(run):
