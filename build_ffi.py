@@ -147,9 +147,9 @@ WORD = """
     struct word {
         struct region *region;
         int64_t offset;
+        ...;
     };
     int word_wait(struct word *word, uint32_t expected, int64_t nanoseconds);
-    int word_notify(struct word *word, int count);
 """
 
 MUTEX = """
@@ -161,14 +161,14 @@ MUTEX = """
     #define OWNER ...
     #define RELEASED ...
     #define NOT_HELD ...
-    #define OUT_OF_REACH ...
     #define TAKEN ...
     int64_t mutex_wait(struct mutex *mutex, int64_t call, int64_t nanoseconds);
     const char *liveness_open(struct region *region);
     int liveness_of(struct region *region, uint32_t id);
 """
 
-QUICK_MUTEX = """
+QUICK_WAITING = """
+    int word_notify(struct word *word, int count);
     bool mutex_take(struct mutex *mutex, int64_t call);
     bool mutex_take_over(struct mutex *mutex, int64_t call, uint32_t seen);
     int mutex_release(struct mutex *mutex);
@@ -228,7 +228,7 @@ quickbuilder.include(ffibuilder)
 quickbuilder.cdef(
     COPIES
     + (OBJECTS if CPYTHON else "")
-    + QUICK_MUTEX
+    + QUICK_WAITING
     + "bool is_live(struct region *region);\nbool region_is_clean(struct region *region);\n"
     + in_c("{type} load_{name}(struct region *region, int64_t offset);")
     + in_c("int store_{name}(struct region *region, int64_t offset, {type} value);")

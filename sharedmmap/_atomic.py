@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import math
-import os
 import time
 from typing import Any, Callable, ClassVar, Protocol, SupportsIndex
 
@@ -14,8 +12,12 @@ from ._region import Region
 
 __all__ = ["AtomicUint32", "AtomicUint64"]
 
-_SLICE = 50_000_000
-"""Nanoseconds for which a waiter sleeps at the most before it looks whether the mapping is still there."""
+_SLICES = 0.05, 1.0
+"""Seconds that a waiter sleeps before it returns to Python: the first time, and at the most. A signal that arrives
+just before it falls asleep is handled so much later."""
+
+
+_notify = quick.word_notify
 
 
 class _Operate(Protocol):
@@ -168,38 +170,35 @@ class AtomicUint32(_AtomicWord, scalar="uint32"):
         """Sleeps while the value is ``expected``, until ``notify`` is called on the word by any process.
 
         Returns at once where the value differs. ``timeout`` is in seconds: False if it has passed. True says
-        that it is time to look at the value again, not that it has changed. Signal handlers run meanwhile;
-        ``unmap()`` in another thread ends the wait with ``UnmappedMemoryError``. See futex(2).
+        that it is time to look at the value again, not that it has changed. Before it sleeps it may look at the
+        value for up to 50 microseconds: where that has paid off before, and the process may run on more than one
+        core. Signal handlers run meanwhile; ``unmap()`` in another thread ends the wait with
+        ``UnmappedMemoryError``. See futex(2).
         """
         expected = self._operand(expected)
         if timeout is not None and math.isnan(timeout):
             raise ValueError("timeout is not a number")
         deadline = math.inf if timeout is None else time.monotonic() + timeout
-        while self.load() == expected:
+        span, longest = _SLICES
+        while True:
             left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            span = _SLICE if left * 1e9 > _SLICE else int(left * 1e9) + 1
-            if lib.word_wait(self._word, expected, span) == 0:
-                self.load()  # the page may have gone meanwhile
+            outcome: int = lib.word_wait(self._word, expected, int(max(0.0, min(left, span)) * 1e9))
+            if outcome > 0:
                 return True
-            reason = ffi.errno
-            if reason == errno.EFAULT:  # the page has gone, as load() tells, or is none that can be waited for
+            if outcome < 0:
                 self.load()
-                time.sleep(min(0.001, left))
-            elif reason not in (errno.EAGAIN, errno.ETIMEDOUT, errno.EINTR):
-                raise OSError(reason, f"futex: {os.strerror(reason)}")
-        return True
+            elif time.monotonic() >= deadline:
+                return False
+            else:
+                span = min(2 * span, longest)
 
     def notify(self, count: SupportsIndex = 1) -> int:
         """Wakes up to ``count`` of those that wait for the word; returns how many. See futex(2)."""
-        count = as_size(count, "count")
-        self.load()
-        if not count:  # for futex(2) that is one
-            return 0
-        woken: int = lib.word_notify(self._word, min(count, 2**31 - 1))
+        count = min(as_size(count, "count"), 2**31 - 1)
+        woken: int = _notify(self._word, count) if count else lib.NOT_ACCESSIBLE  # 0 would wake one
         if woken < 0:
-            reason = ffi.errno
             self.load()
-            raise OSError(reason, f"futex: {os.strerror(reason)}")
+            woken = (
+                max(0, _notify(self._word, count)) if count else 0
+            )  # nobody sleeps where the kernel cannot wait
         return woken

@@ -140,7 +140,7 @@ class Mutex:
             seen: int = lib.mutex_wait(self._mutex, call, span)
             if seen == lib.TAKEN:
                 return True
-            if seen != lib.OUT_OF_REACH:
+            if seen != lib.NOT_ACCESSIBLE:
                 if not self._is_alive(seen) and self._take_over(call, seen):
                     return True
                 if time.monotonic() >= deadline:

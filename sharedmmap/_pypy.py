@@ -46,6 +46,7 @@ mutex_take = in_c.mutex_take
 mutex_take_over = in_c.mutex_take_over
 mutex_release = in_c.mutex_release
 mutex_undo = in_c.mutex_undo
+word_notify = in_c.word_notify
 
 
 # ---- copies ----

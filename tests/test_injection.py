@@ -43,7 +43,7 @@ ERRORS = {
     "fstat": errno.ESTALE, "statx": errno.ESTALE, "fstatvfs": errno.ESTALE,
     "fcntl": errno.EMFILE, "close": errno.EIO, "fallocate": errno.ENOSPC, "pwritev2": errno.ENOSPC,
     "malloc": errno.ENOMEM, "calloc": errno.ENOMEM, "sigaction": errno.EINVAL, "membarrier": errno.EPERM,
-    "futex": errno.ENOMEM,
+    "futex": errno.ENOMEM, "futex_waitv": errno.ENOMEM,
 }
 FOR_EVER = 1 << 30
 zeros = os.open("/dev/zero", os.O_RDWR)
@@ -252,8 +252,7 @@ SCENARIOS = {
     "copy": Scenario(ROOMY, "assert m.read_at(bytearray(8 * PAGE), 0) == PAGE", "statx"),
     "view": Scenario(MAPPED, "m.view()[0] = 7", "statx", after="gc.collect()"),
     "stream": Scenario(ROOMY, "assert len(m.stream().read()) == PAGE", "statx"),
-    "wait": Scenario(MAPPED, "m.atomic_uint32_at(0).wait(0x55555555, 0.001)", "futex"),
-    "notify": Scenario(MAPPED, "m.atomic_uint32_at(0).notify()", "futex"),
+    "wait": Scenario(MAPPED, "m.atomic_uint32_at(0).wait(0x55555555, 0.001)", silent="futex_waitv"),
     "restore": Scenario(f"{MAPPED}; kept = m.view(readonly=True); fault(m)", "m.restore()", MAPPING, "close"),
     "restore of a shorter file": Scenario(
         f"{MAPPED}; kept = m.stream(); os.truncate(path, 5)",
@@ -343,11 +342,11 @@ def test_an_interrupted_call_goes_on(path, injector, operation):
     code = f"""
     m = sharedmmap.open(path)
     m.write_uint32_at(0x55555555, 0)
-    for call in "fallocate", "futex":
+    for call in "fallocate", "futex_waitv":
         ERRORS[call] = errno.EINTR
         inject(call, 1, 1)
     {operation}
-    print(made("fallocate") + made("futex") > 0)
+    print(made("fallocate") + made("futex_waitv") > 0)
     """
     assert output(code, path, injector, setup=HARNESS) == "True"
 
@@ -852,7 +851,7 @@ def test_a_waiter_whose_page_is_gone_when_it_wakes_raises(path, injector):
     m = sharedmmap.open(path)
     word = m.atomic_uint32_at(0)
     value = word.load()
-    injector.hold_after(b"futex")
+    injector.hold_after(b"futex_waitv")
     first = threading.Thread(target=lambda: ENDS.append(wait()))
 
     def wait():
@@ -863,125 +862,73 @@ def test_a_waiter_whose_page_is_gone_when_it_wakes_raises(path, injector):
 
     first.start()
     while True:
-        while not injector.is_under_way(b"futex") and not injector.is_held(b"futex"):
+        while not injector.is_under_way(b"futex_waitv") and not injector.is_held(b"futex_waitv"):
             pass
         if word.notify():
             break
-        if injector.is_held(b"futex"):  # it looks in between whether the mapping is still there
-            injector.hold_after(b"futex")
-    wait_for("futex")
+        if injector.is_held(b"futex_waitv"):  # it looks in between whether the mapping is still there
+            injector.hold_after(b"futex_waitv")
+    wait_for("futex_waitv")
     os.truncate(path, 0)
-    go_on("futex", first)
+    go_on("futex_waitv", first)
     print(ENDS)
     """
     assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == "['raises']"
 
 
-def test_notifying_at_a_page_that_has_just_gone_says_so(path, injector):
-    code = """
-    m = sharedmmap.open(path)
-    word = m.atomic_uint32_at(0)
-    first = under_way("futex", word.notify)
-    os.truncate(path, 0)
-    go_on("futex", first)
-    print(ENDS[0] in ("OutOfBoundsError", "MappingFaultError"))
-    """
-    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == "True"
+WAITING = """
+m = sharedmmap.open(path)
+word = m.atomic_uint32_at(0)
+expected = word.load()
+injector.inject(b"futex_waitv", 1, ctypes.c_long(FOR_EVER), getattr(errno, args[0]))
 
-
-# ---- barriers ----
-
-
-def test_from_the_first_barrier_that_is_refused_on_all_mappings_do_without(path, injector):
-    """What a fence prevents cannot be seen; that there is one is in the state."""
-    code = """
-    def states(*mappings):
-        return [m._region.c.state == lib.LIVE_FENCED for m in mappings]
-
-    first, second = sharedmmap.open(path), sharedmmap.open(path)
-    print(states(first, second))
-    inject("membarrier", 1, FOR_EVER)
-    first.unmap()
-    first = sharedmmap.open(path)
-    print(states(first, second))
-    inject("membarrier")
-    third = sharedmmap.open(path)
-    third.unmap()
-    print(states(first, second), made("membarrier"))
-    fd = os.open(path, os.O_RDWR)
-    fault(first)
-    for m in first, second:
-        is_sound(m, fd)
-    """
-    due = "[False, False]\n[True, True]\n[True, True] 0"
-    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == due
-
-
-def test_where_the_first_barrier_is_refused_every_mapping_does_without(path, injector):
-    code = """
-    inject("membarrier", 1, 1)
-    m = sharedmmap.open(path)
-    print(m._region.c.state == lib.LIVE_FENCED, made("membarrier"))
-    m.write_at(b"sound", 0)
-    m.unmap()
-    print(made("membarrier"))
-    """
-    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == "True 1\n1"
-
-
-# ---- extending a file ----
-
-
-def test_a_file_that_another_process_extends_meanwhile_is_not_cut(path, injector):
-    code = """
-    os.truncate(path, 0)
-    first = under_way("statx", lambda: len(sharedmmap.open(path, "r+", length=PAGE)), answered=True)
-    write_file()
-    go_on("statx", first)
-    print(ENDS == [PAGE], is_written(0))
-    """
-    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == "True True"
-
-
-NOT_SUPPORTED = """
-ERRORS["fallocate"] = errno.EOPNOTSUPP
-inject("fallocate", 1, FOR_EVER)
+def in_thread(calling):
+    threading.Thread(target=calling).start()
 """
 
 
-def test_a_file_system_that_cannot_allocate_extends_a_file_all_the_same(path, injector):
-    code = """
-    size = (1 << 20) + 5
-    with sharedmmap.open(path, "r+", length=size) as m:
-        print(len(m) == m.accessible == os.stat(path).st_size == size)
-        print(m[:] == (b"U" * 4 * PAGE).ljust(size, bytes(1)), made("fallocate"))
-    """
-    assert output(code, path, injector, setup=HARNESS + UNDER_WAY + NOT_SUPPORTED) == "True\nTrue 1"
+@pytest.mark.parametrize("refusal", ["ENOSYS", "EPERM", "EFAULT"])
+@pytest.mark.parametrize(
+    ("event", "error"),
+    [
+        ("m.unmap()", "UnmappedMemoryError"),
+        ("os.truncate(path, 0)", "MappingFaultError"),
+        ("os.kill(os.getpid(), signal.SIGINT)", "KeyboardInterrupt"),
+    ],
+)
+def test_a_wait_ends_where_the_kernel_cannot_wait_for_two_words_or_for_none(path, injector, refusal, event, error):
+    code = f"""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    def once_it_waits():
+        while not made("futex_waitv"):
+            pass
+        {event}
 
-def test_where_it_cannot_allocate_what_others_append_meanwhile_stays(path, injector):
-    code = """
-    first = under_way("fallocate", lambda: len(sharedmmap.open(path, "r+", length=8 * PAGE)))
-    injector.hold_after(b"statx")
-    injector.release(b"fallocate")
-    wait_for("statx")
-    with open(path, "ab") as file:
-        file.write(b"theirs")
-    go_on("statx", first)
-    with open(path, "rb") as file:
-        found = file.read()
-    print(ENDS == [8 * PAGE], len(found) >= 8 * PAGE)
-    print(found[: 4 * PAGE + 6] == b"U" * 4 * PAGE + b"theirs", not any(found[4 * PAGE + 6 :]))
-    """
-    assert output(code, path, injector, setup=HARNESS + UNDER_WAY + NOT_SUPPORTED) == "True True\nTrue True"
-
-
-def test_where_it_cannot_allocate_and_the_file_may_not_grow_it_raises(path, injector):
-    code = """
-    resource.setrlimit(resource.RLIMIT_FSIZE, (6 * PAGE, resource.RLIM_INFINITY))
+    in_thread(once_it_waits)
     try:
-        sharedmmap.open(path, "r+", length=8 * PAGE)
-    except OSError as error:
-        print(errno.errorcode[error.errno])
+        while word.wait(expected):
+            pass
+    except {error}:
+        print("ended")
     """
-    assert output(code, path, injector, setup=HARNESS + UNDER_WAY + NOT_SUPPORTED) == "EFBIG"
+    assert output(code, path, injector, refusal, setup=HARNESS + WAITING) == "ended"
+
+
+@pytest.mark.parametrize(("refusal", "wakes"), [("ENOSYS", "notify"), ("EFAULT", "store")])
+def test_a_waiter_finds_a_change_where_the_kernel_cannot_wait_for_two_words_or_for_none(
+    path, injector, refusal, wakes
+):
+    """It sleeps on the word alone, or looks at it from time to time."""
+    code = """
+    def once_it_waits():
+        while not made("futex_waitv"):
+            pass
+        word.store(1)
+        if args[1] == "notify":
+            word.notify()
+
+    in_thread(once_it_waits)
+    print(word.wait(expected), word.load())
+    """
+    assert output(code, path, injector, refusal, wakes, setup=HARNESS + WAITING) == "True 1"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import math
+import os
+import re
+import shutil
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +16,6 @@ from child import output
 
 import sharedmmap
 from sharedmmap import MappingFaultError
-from sharedmmap._native import ffi, lib
 
 # Elsewhere a waiter looks at the value from time to time, and nobody knows of it.
 FUTEX = pytest.mark.skipif(sys.platform != "linux", reason="waiters are counted where there is a futex")
@@ -199,9 +201,19 @@ print(ball.load() >= turn)
 
 
 @FUTEX
-def test_100_000_ping_pongs_between_two_processes_miss_no_wake_up(path, word):
+@pytest.mark.parametrize("cores", ["one", "all"])
+@pytest.mark.skipif(not shutil.which("taskset"), reason="taskset is not installed")
+def test_100_000_ping_pongs_between_two_processes_miss_no_wake_up(path, word, cores):
+    """Whoever may run on one core only does not look before it sleeps: the other could not run meanwhile."""
+    told = subprocess.run(["taskset", "-cp", str(os.getpid())], capture_output=True, text=True, check=True).stdout
+    allowed = told.rpartition(":")[2].strip()
+    chosen = allowed if cores == "all" else re.split("[-,]", allowed)[0]
+    pin = "subprocess.run(['taskset', '-cp', args[1], str(os.getpid())], stdout=subprocess.DEVNULL, check=True)"
     with ThreadPoolExecutor() as pool:
-        assert list(pool.map(lambda player: output(PLAY, path, player), range(2))) == ["True", "True"]
+        assert list(pool.map(lambda player: output(PLAY, path, player, chosen, setup=pin), range(2))) == [
+            "True",
+            "True",
+        ]
     assert word.load() == 200_000
 
 
@@ -219,38 +231,60 @@ def test_notifying_nobody_wakes_nobody(word):
     assert woken == 0
 
 
-def test_a_word_that_the_kernel_cannot_wait_for_is_looked_at(word, monkeypatch):
+@FUTEX
+@pytest.mark.parametrize(
+    ("event", "error"),
+    [
+        ("m.unmap()", "UnmappedMemoryError"),
+        ("os.truncate(path, 0); attempt(m.read_uint32_at)", "MappingFaultError"),
+        ("os.truncate(path, 0); attempt(m.read_uint32_at); m.restore()", "MappingFaultError"),
+    ],
+)
+def test_what_ends_the_mapping_wakes_who_sleeps_on_a_word_of_it(path, word, event, error):
+    """Nobody looks from time to time whether it is still there."""
+    code = f"""
+    sharedmmap._atomic._SLICES = 1000.0, 1000.0
+
+    def attempt(operation):
+        try:
+            operation(0)
+        except sharedmmap.Error:
+            pass
+
+    def event():
+        {event}
+
+    once_asleep(event)
+    try:
+        while word.wait(0):
+            pass
+    except {error}:
+        print("ended")
+    """
+    assert output(code, path, setup=WORD) == "ended"
+
+
+def test_a_long_wait_wakes_seldom(word, monkeypatch):
+    """Each time it returns to Python it may sleep twice as long, up to a second."""
+    spans = []
+
     class Library:
         def __getattr__(self, name):
             return getattr(lib, name)
 
-        def word_wait(self, *args):
-            ffi.errno = errno.EFAULT
-            looks.append(word.notify(0))
-            if len(looks) == 3:
-                word.store(1)
-            return -1
+        def word_wait(self, pointer, expected, nanoseconds):
+            spans.append(nanoseconds)
+            return lib.word_wait(pointer, 1 if len(spans) == 9 else expected, 0)
 
-    lib, looks = sharedmmap._atomic.lib, []
+    lib = sharedmmap._atomic.lib
     monkeypatch.setattr("sharedmmap._atomic.lib", Library())
-    assert word.wait(0, 100)
-    assert len(looks) == 3
-    assert not word.wait(1, 0.01)
+    assert word.wait(0)
+    assert max(spans) == 10**9
+    assert [later >= min(2 * span, 10**9) for span, later in zip(spans, spans[1:])] == [True] * 8
 
 
-def test_a_waiter_that_is_woken_after_its_page_has_gone_raises(path, monkeypatch):
-    """It does not tell the caller that it is time to look: there is nothing to look at."""
-
-    class CutOnWaking:
-        def __getattr__(self, name):
-            return getattr(lib, name)
-
-        def word_wait(self, *arguments):
-            path.write_bytes(b"")
-            return 0
-
-    with sharedmmap.open(path, "w+", length=8) as m:
-        word = m.atomic_uint32_at(0)
-        monkeypatch.setattr("sharedmmap._atomic.lib", CutOnWaking())
-        with pytest.raises(MappingFaultError):
-            word.wait(0)
+@pytest.mark.parametrize("call", ["notify", "wait"])
+def test_where_the_page_has_gone_they_say_so(path, word, call):
+    path.write_bytes(b"")
+    with pytest.raises(MappingFaultError):
+        word.notify() if call == "notify" else word.wait(0, 0)

@@ -4,8 +4,8 @@
  *  1. The word is 0, or the owner id of the region that holds the mutex, and the bit WAITERS where somebody may be
  *     asleep. To take it is a compare-exchange of 0, to release it one to 0; then one sleeper is woken if WAITERS was
  *     set.
- *  2. A waiter sets WAITERS before it sleeps on the word (futex(2)). Who takes the word after it has waited keeps the
- *     bit: others may be asleep yet. A waiter that gives up leaves it set in a word that is held, so a wake-up that it
+ *  2. A waiter looks at the word for a while, and sets WAITERS before it sleeps on it (waiting.h). Who takes the word
+ *     after it has slept keeps the bit: others may be asleep yet. A waiter that gives up leaves it set in a word that is held, so a wake-up that it
  *     has used is not lost: the next release wakes another.
  *  3. An owner id is drawn at random for a region with its first mutex, and is alive while the byte at LIVENESS + id of
  *     the file is locked by an open file description that the region has for this purpose alone (descriptor.h). The
@@ -28,7 +28,6 @@
 #ifndef SHAREDMMAP_MUTEX_H
 #define SHAREDMMAP_MUTEX_H
 
-#include "futex.h"
 #include "word.h"
 
 #define WAITERS UINT32_C(0x80000000) /* the bit that is none of OWNER */
@@ -41,7 +40,7 @@ struct mutex {
 };
 
 /* Results of the calls below. Those of mutex_wait() are negative: it may return a word as well. */
-enum { RELEASED, NOT_HELD, OUT_OF_REACH = -1, TAKEN = -2 };
+enum { RELEASED, NOT_HELD, TAKEN = -2 };
 
 /* The address of the word, or NULL where it is not accessible; and the owner id that takes it. 0 there: none is drawn
  * yet, or it has been given up. */
@@ -79,20 +78,20 @@ static inline bool mutex_take_over(struct mutex *mutex, int64_t call, uint32_t s
     return owner != 0 && at != NULL && mutex_exchange(mutex, at, seen, owner | WAITERS, call);
 }
 
-/* Replaces the word of a mutex that the region holds. RELEASED, NOT_HELD or OUT_OF_REACH. */
+/* Replaces the word of a mutex that the region holds. RELEASED, NOT_HELD or NOT_ACCESSIBLE. */
 static inline int mutex_leave(struct mutex *mutex, uint32_t desired)
 {
     uint32_t owner;
     _Atomic uint32_t *at = mutex_word(mutex, &owner);
     if (at == NULL)
-        return OUT_OF_REACH;
+        return NOT_ACCESSIBLE;
     uint32_t seen = owner;
     do {
         if (owner == 0 || (seen & OWNER) != owner)
-            return is_live(mutex->word->region) ? NOT_HELD : OUT_OF_REACH;
+            return is_live(mutex->word->region) ? NOT_HELD : NOT_ACCESSIBLE;
     } while (!atomic_compare_exchange_strong(at, &seen, desired));
     if (!mark_dirty_and_check(mutex->word->region))
-        return OUT_OF_REACH;
+        return NOT_ACCESSIBLE;
     if (seen & WAITERS && desired == 0)
         futex_wake(at, 1);
     return RELEASED;
@@ -110,7 +109,7 @@ static inline void mutex_undo(struct mutex *mutex, int64_t call)
     mutex_leave(mutex, found == 0 ? 0 : found | WAITERS);
 }
 
-/* Waits until the mutex is free, and takes it: TAKEN. OUT_OF_REACH where the word is not accessible, or there is no owner
+/* Waits until the mutex is free, and takes it: TAKEN. NOT_ACCESSIBLE where the word is not accessible, or there is no owner
  * id. Else the word as last seen, held: when `nanoseconds` have passed, or a signal handler has to run. */
 int64_t mutex_wait(struct mutex *mutex, int64_t call, int64_t nanoseconds);
 

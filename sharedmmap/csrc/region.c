@@ -5,6 +5,7 @@
 #include "platform.h"
 #include "registry.h"
 #include "sigbus.h"
+#include "waiting.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -21,6 +22,7 @@ static bool fail(struct region *region, uintptr_t address)
     uint8_t state = atomic_load(&region->state);
     while (state <= LIVE_FENCED && !atomic_compare_exchange_weak(&region->state, &state, FAULTED))
         ;
+    wake_sleepers(region);
     return overlay(region);
 }
 
@@ -140,6 +142,8 @@ const char *region_map(struct region *region, int fd, int64_t offset, int64_t le
         atomic_store(&region->peak, 0);
         atomic_store(&region->views, 0);
         atomic_store(&region->fault, 0);
+        atomic_store(&region->ended, 0);
+        atomic_store(&region->sleepers, 0);
         pthread_mutex_init(&region->asking, NULL);
         pthread_mutex_init(&region->flushing, NULL);
         registry_add(region, (uintptr_t)start, (size + page - 1) / page * page);
@@ -166,6 +170,7 @@ const char *region_map_again(struct region *region, struct region *old)
 int region_unmap(struct region *region)
 {
     const bool first = atomic_exchange(&region->state, UNMAPPED) != UNMAPPED;
+    wake_sleepers(region);
     if (first)
         overlay(region); /* where that is refused, the file stays under the range until region_close() */
     else

@@ -60,6 +60,8 @@ struct region {
     _Atomic int views;       /* writable ones, through which something may be written at any time */
     bool writable;
     int64_t offset, length;  /* the mapped range of the file, in bytes */
+    _Atomic uint32_t ended;  /* 1 once the region is not live any more: who sleeps on a word sleeps on this one too */
+    _Atomic uint32_t sleepers; /* threads that do; in a child of fork(2) perhaps those of the parent as well */
     _Atomic uint32_t owner;  /* what its mutexes are held by: an owner id (mutex.h), or 0 without `liveness` */
 
     /* What follows is for region.c, registry.c, descriptor.c and overlay.c alone. */

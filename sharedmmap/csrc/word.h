@@ -7,11 +7,7 @@
 #define SHAREDMMAP_WORD_H
 
 #include "access.h"
-
-struct word {
-    struct region *region;
-    int64_t offset; /* its address, region->base + offset, is a multiple of its size */
-};
+#include "waiting.h"
 
 /* The address, if the word is within the limit now, or NULL. */
 static inline char *word_to_load(struct word *word, int64_t size)
@@ -72,11 +68,26 @@ static inline char *word_to_write(struct word *word, int64_t size)
     DEFINE_FETCH(NAME, TYPE, fetch_or)                                                                     \
     DEFINE_FETCH(NAME, TYPE, fetch_xor)
 
-/* Sleeps until woken or for `nanoseconds`, unless the word differs from `expected`. 0 where it was woken, or
- * -1 with EAGAIN (it differs), ETIMEDOUT, EINTR, or EFAULT (the word is out of reach). */
-int word_wait(struct word *word, uint32_t expected, int64_t nanoseconds);
+/* Waits until the word differs from `expected`, or somebody wakes those that wait for it: 1. 0 where `nanoseconds` have
+ * passed, or a signal handler has to run. NOT_ACCESSIBLE. Not for the quick module: it keeps the GIL. */
+static inline int word_wait(struct word *word, uint32_t expected, int64_t nanoseconds)
+{
+    _Atomic uint32_t *at = (void *)word_to_load(word, sizeof *at);
+    if (at == NULL)
+        return NOT_ACCESSIBLE;
+    const bool woken = atomic_load(at) != expected || spin_for_change(word, at, expected, nanoseconds) ||
+                       (nanoseconds > 0 && sleep_for_change(word->region, at, expected, nanoseconds));
+    const bool differs = atomic_load(at) != expected; /* a last look, which finds that the page has gone as well */
+    return is_live(word->region) ? woken || differs : NOT_ACCESSIBLE;
+}
 
-/* Wakes up to `count` of those that wait for the word, in this process or another; how many. -1 with EFAULT. */
-int word_notify(struct word *word, int count);
+/* Wakes up to `count` of those that wait for the word, in this process or another; how many. NOT_ACCESSIBLE, where the
+ * kernel has no page for it either. */
+static inline int word_notify(struct word *word, int count)
+{
+    _Atomic uint32_t *at = (void *)word_to_load(word, sizeof *at);
+    const int woken = at == NULL ? -1 : futex_wake(at, count);
+    return woken < 0 || !is_live(word->region) ? NOT_ACCESSIBLE : woken;
+}
 
 #endif

@@ -31,7 +31,7 @@ enum { ARMED = 1, WAITS, ARMED_AFTER, UNDER_WAY }; /* ARMED_AFTER: it is made, U
 
 #define INDEX(NAME, FAILURE) CALL_##NAME,
 #define ENTRY(NAME, FAILURE) {.name = #NAME, .failure = FAILURE},
-#define BY_NUMBER(DO) DO(mlock2, -1) DO(membarrier, -1) DO(futex, -1) DO(pwritev2, -1) /* made through syscall(2) */
+#define BY_NUMBER(DO) DO(mlock2, -1) DO(membarrier, -1) DO(futex, -1) DO(futex_waitv, -1) DO(pwritev2, -1) /* made through syscall(2) */
 enum { FUNCTIONS(INDEX) BY_NUMBER(INDEX) CALLS };
 static struct call calls[CALLS] = {FUNCTIONS(ENTRY) BY_NUMBER(ENTRY)};
 
@@ -74,6 +74,7 @@ static struct call *meant(int function, long number)
     case SYS_mlock2: return &calls[CALL_mlock2];
     case SYS_membarrier: return &calls[CALL_membarrier];
     case SYS_futex: return &calls[CALL_futex];
+    case SYS_futex_waitv: return &calls[CALL_futex_waitv];
     case SYS_pwritev2: return &calls[CALL_pwritev2];
     default: return &calls[CALL_syscall];
     }

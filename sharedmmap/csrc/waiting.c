@@ -1,0 +1,130 @@
+#include "waiting.h"
+#include "access.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sched.h>
+#include <time.h>
+
+enum {
+    LONGEST_SPIN = 50000, /* nanoseconds, as are the others */
+    SHORTEST_SPIN = 1000,
+    LOOK = 50000000,      /* sleeps where nothing tells that the region has ended */
+    POLL = 1000000,       /* and where the kernel cannot wait for the word at all */
+    RETRY = 32,
+};
+
+int64_t now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+static struct timespec timespec_of(int64_t nanoseconds)
+{
+    return (struct timespec){(time_t)(nanoseconds / 1000000000), (long)(nanoseconds % 1000000000)};
+}
+
+/* ---- looking ---- */
+
+static bool has_other_cores(void)
+{
+#ifdef __linux__
+    cpu_set_t cores;
+    return sched_getaffinity(0, sizeof cores, &cores) != 0 || CPU_COUNT(&cores) > 1; /* EINVAL: there are too many */
+#else
+    return sysconf(_SC_NPROCESSORS_ONLN) > 1;
+#endif
+}
+
+static void pause_core(void)
+{
+#ifdef __x86_64__
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb");
+#endif
+}
+
+bool spin_for_change(struct word *word, _Atomic uint32_t *at, uint32_t seen, int64_t nanoseconds)
+{
+    int64_t spin = atomic_load_explicit(&word->spin, memory_order_relaxed);
+    if (nanoseconds <= 0)
+        return false;
+    if (spin < SHORTEST_SPIN) {
+        if (atomic_fetch_add_explicit(&word->unspun, 1, memory_order_relaxed) % RETRY != 0)
+            return false;
+        spin = LONGEST_SPIN;
+    }
+    if (!has_other_cores())
+        return false;
+    const int64_t end = now() + (spin < nanoseconds ? spin : nanoseconds);
+    do {
+        for (int i = 0; i < 16; i++) {
+            pause_core();
+            if (atomic_load(at) != seen) { /* SAFETY: as the caller says; where the page has gone, zeros are found */
+                atomic_store_explicit(&word->spin, LONGEST_SPIN, memory_order_relaxed);
+                return true;
+            }
+        }
+    } while (now() < end);
+    atomic_store_explicit(&word->spin, spin / 2, memory_order_relaxed);
+    return false;
+}
+
+/* ---- sleeping ---- */
+
+#ifdef __linux__
+/* 0 or more: woken. -1 with errno. */
+static long futex_wait(struct region *region, _Atomic uint32_t *at, uint32_t seen, int64_t nanoseconds)
+{
+#if defined(SYS_futex_waitv) && defined(FUTEX_WAITV_MAX)
+    const struct timespec end = timespec_of(now() + nanoseconds);
+    struct futex_waitv words[] = {
+        {.val = seen, .uaddr = (uintptr_t)at, .flags = FUTEX_32},
+        {.val = 0, .uaddr = (uintptr_t)&region->ended, .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG},
+    };
+    const long woken = syscall(SYS_futex_waitv, words, 2, 0, &end, CLOCK_MONOTONIC);
+    if (woken >= 0 || (errno != ENOSYS && errno != EPERM)) /* EPERM: an old seccomp filter */
+        return woken;
+#endif
+    (void)region;
+    const struct timespec span = timespec_of(nanoseconds < LOOK ? nanoseconds : LOOK);
+    return syscall(SYS_futex, at, FUTEX_WAIT, seen, &span, NULL, 0);
+}
+#endif
+
+bool sleep_for_change(struct region *region, _Atomic uint32_t *at, uint32_t seen, int64_t nanoseconds)
+{
+    const int64_t end = now() + nanoseconds;
+#ifdef __linux__
+    /* Counted before the kernel compares `ended`; wake_sleepers() sets that before it looks at the count. */
+    atomic_fetch_add(&region->sleepers, 1);
+    const long woken = futex_wait(region, at, seen, nanoseconds);
+    const int reason = errno;
+    atomic_fetch_sub(&region->sleepers, 1);
+    if (woken >= 0 || reason == EAGAIN)
+        return true;
+    if (reason == ETIMEDOUT || reason == EINTR)
+        return false;
+#endif
+    /* The kernel cannot wait for this word: the page has gone, as the next look finds, or is none of memory. */
+    for (int64_t left; (left = end - now()) > 0;) {
+        const struct timespec step = timespec_of(left < POLL ? left : POLL);
+        if (nanosleep(&step, NULL) != 0)
+            return false;
+        if (atomic_load(at) != seen || !is_live(region)) /* SAFETY: as the caller says */
+            return true;
+    }
+    return false;
+}
+
+void wake_sleepers(struct region *region)
+{
+    atomic_store(&region->ended, 1);
+#ifdef __linux__
+    if (atomic_load(&region->sleepers) != 0)
+        syscall(SYS_futex, &region->ended, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+#endif
+}
