@@ -11,19 +11,27 @@ other, so nothing needs a lock. A record is the length of its message in 4 bytes
 multiple of 4. Positions are multiples of 4 too, which leaves their lowest bit to say: the other end sleeps,
 wake it. Who moves a position takes the old one out in the same step, and so learns of it.
 
+Behind each position stands a mutex, which its end holds for as long as it lives. So there is one sender and one
+receiver at a time, and an end that waits for one that died, or whose file is closed, learns of that.
+
     sender = Sender(sharedmmap.open(path, "w+", length=DATA + 65536))       # in one process, first
     receiver = Receiver(sharedmmap.open(path))                              # in another
 """
 
 from __future__ import annotations
 
-from sharedmmap import AtomicUint32, File
+from sharedmmap import AtomicUint32, File, Mutex
 
 SENT, TAKEN, DATA = 0, 64, 128  # the positions have a cache line each: the ends do not slow each other down
 HEADER = 4
 LARGEST = 2**31  # so that a full ring and an empty one differ modulo 2**32
 ASLEEP = 1
-SPINS = 100
+GLANCE = 50e-6  # seconds to wait before it is worth the other's while to wake us
+LOOK = 0.1  # seconds to sleep before we ask whether the other is alive
+
+
+class PeerDiedError(Exception):
+    """The other end of the ring died, or its file was closed."""
 
 
 class _End:
@@ -34,21 +42,24 @@ class _End:
             raise ValueError(f"a ring needs at least {DATA + 2 * HEADER} bytes, not {len(file)}")
         self._file = file
         self.capacity = min(LARGEST, 1 << (len(file) - DATA).bit_length() - 1)
+        self._life: Mutex = file.mutex_at(mine + 4, on_owner_died=lambda file: None)
+        if not self._life.acquire(timeout=0):
+            raise ValueError("the ring has a living end of this kind")
+        self._peer: Mutex = file.mutex_at(other + 4)
         self._mine: AtomicUint32 = file.atomic_uint32_at(mine)
         self._other: AtomicUint32 = file.atomic_uint32_at(other)
         self._here = self._mine.load() & ~ASLEEP
         self._there = self._other.load() & ~ASLEEP  # as last seen: looked at again only when that is not enough
 
     def _follow(self) -> None:
-        """Returns when the other end has moved on: spins for a moment, then sleeps."""
-        for _ in range(SPINS):
-            seen = self._other.load() & ~ASLEEP
-            if seen != self._there:
-                break
-        else:
-            while (seen := self._other.fetch_or(ASLEEP) & ~ASLEEP) == self._there:
-                self._other.wait(seen | ASLEEP)
-        self._there = seen
+        """Waits until the other end has moved on, and perhaps returns sooner."""
+        if not self._other.wait(self._there, GLANCE):
+            while self._other.fetch_or(ASLEEP) & ~ASLEEP == self._there:
+                if self._other.wait(self._there | ASLEEP, LOOK) or self._peer.owner_alive():
+                    continue
+                if self._other.load() & ~ASLEEP == self._there:  # it did not move on just before it died
+                    raise PeerDiedError("the other end of the ring died")
+        self._there = self._other.load() & ~ASLEEP
 
     def _advance(self, size: int) -> None:
         """Makes ``size`` more bytes the other end's: what was read or written before happens before."""

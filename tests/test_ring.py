@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from child import output
+from child import output, run
 from hypothesis import given
 from hypothesis import strategies as st
 from ring import DATA, SENT, TAKEN, Receiver, Sender
@@ -104,15 +105,43 @@ def test_a_message_that_can_never_fit_is_refused(ends):
     assert receiver.receive() == b"next"
 
 
-def test_new_ends_go_on_where_the_old_ones_were(path, ends):
-    sender, receiver = ends
-    for message in b"first", b"second", b"third":
-        sender.send(message)
-    assert receiver.receive() == b"first"
+def test_new_ends_go_on_where_the_old_ones_were(path):
+    with sharedmmap.open(path, "w+", length=DATA + 64) as m:
+        sender, receiver = Sender(m), Receiver(m)
+        for message in b"first", b"second", b"third":
+            sender.send(message)
+        assert receiver.receive() == b"first"
     with sharedmmap.open(path) as m:
         Sender(m).send(b"fourth")
         again = Receiver(m)
         assert [again.receive() for _ in range(3)] == [b"second", b"third", b"fourth"]
+
+
+@pytest.mark.parametrize("end", [Sender, Receiver])
+def test_a_second_end_of_a_kind_is_refused_while_the_first_one_lives(path, ends, end):
+    with sharedmmap.open(path) as m, pytest.raises(ValueError, match="living"):
+        end(m)
+
+
+@pytest.mark.parametrize("killed", ["sender", "receiver"])
+def test_an_end_that_waits_for_one_that_was_killed_learns_of_it(path, killed):
+    sharedmmap.open(path, "w+", length=DATA + 64).close()
+    survives = {
+        "sender": "while True: print(receiver.receive())",
+        "receiver": "while True: sender.send(b'never received')",
+    }
+    code = f"""
+    from ring import PeerDiedError
+    {"receiver" if killed == "sender" else "sender"} = {"Receiver" if killed == "sender" else "Sender"}(m)
+    try:
+        {survives[killed]}
+    except PeerDiedError:
+        print("died")
+    """
+    dies = {"sender": "Sender(m).send(b'last')", "receiver": "Receiver(m)"}
+    child = run(f"end = {dies[killed]}\nos.kill(os.getpid(), signal.SIGKILL)", path, setup=ENDS)
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    assert output(code, path, setup=ENDS) == ("b'last'\ndied" if killed == "sender" else "died")
 
 
 def test_a_file_that_is_too_small_for_a_ring_is_refused(path):
@@ -121,7 +150,9 @@ def test_a_file_that_is_too_small_for_a_ring_is_refused(path):
 
 
 @pytest.mark.parametrize(
-    "blocks", ["Receiver(m).receive()", "[Sender(m).send(bytes(60)) for _ in range(2)]"], ids=["empty", "full"]
+    "blocks",
+    ["Receiver(m).receive()", "[send(bytes(60)) for send in [Sender(m).send] * 2]"],
+    ids=["empty", "full"],
 )
 def test_unmapping_ends_the_wait_for_the_other_end(path, blocks):
     code = f"""
