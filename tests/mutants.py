@@ -236,7 +236,7 @@ MUTANTS = [
     Mutant("csrc/word.h", "return mark_dirty_and_check(word->region) ? before", "return (mark_dirty_and_check(word->region), true) ? before", "atomics"),
     Mutant("csrc/word.h", "return mark_dirty_and_check(word->region) ? before", "return is_live(word->region) ? before", "atomics"),
     Mutant("csrc/word.h", "return is_live(word->region) ? value", "return true ? value", "atomics"),
-    Mutant("csrc/word.h", "atomic_compare_exchange_strong((_Atomic TYPE *)at, &expected, desired);", "const TYPE seen = *(volatile TYPE *)at; if (seen == expected) *(volatile TYPE *)at = desired; expected = seen;", "multiprocess_atomics"),
+    Mutant("csrc/word.h", "atomic_compare_exchange_strong((_Atomic TYPE *)(void *)at, &expected, desired);", "const TYPE seen = *(volatile TYPE *)at; if (seen == expected) *(volatile TYPE *)at = desired; expected = seen;", "multiprocess_atomics"),
     Mutant("csrc/word.h", "seen == expected ? mark_dirty_and_check(word->region) : is_live(word->region);", "is_live(word->region);", "atomics"),
     Mutant("csrc/word.h", "return live ? seen", "return true ? seen", "atomics"),
     Mutant("csrc/word.h", "atomic_load(at) != expected || spin", "spin", "waiting"),
