@@ -59,7 +59,7 @@ class Worker(threading.Thread):
         try:
             self.known = os.pread(self.round.fd, self.size, self.begin)
             for _ in range(60):
-                (self.write if self.v.below(3) else self.read)(self.round.m)
+                self.v.pick((self.write, self.write, self.read, self.hold))(self.round.m)
         except BaseException as failure:
             self.failure = failure
 
@@ -93,6 +93,19 @@ class Worker(threading.Thread):
         )
         self.round.counts[f"threaded {name.strip('_')}: {type(got.error).__name__ if got.error else 'done'}"] += 1
         assert got.error is None or is_documented(got.error), f"{name} came to {got}"
+
+
+    def hold(self, m: sharedmmap.File) -> None:
+        """Holds the mutex that all share, in a part of the file that is cut."""
+
+        def acquire_and_release() -> None:
+            mutex = m.mutex_at(self.round.length - 8, on_owner_died=lambda m: None)
+            if mutex.acquire(0.001):
+                mutex.release()
+
+        got = outcome(acquire_and_release, (), {})
+        self.round.counts[f"threaded mutex: {type(got.error).__name__ if got.error else 'done'}"] += 1
+        assert got.error is None or isinstance(got.error, (*GONE, sharedmmap.OutOfBoundsError, OSError)), got
 
 
 class ThreadedRound:
