@@ -87,6 +87,7 @@ class Twin:
             assert self.queue.is_empty(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arena_size", [8, 9, 64, 100, 4096, 5000])
 def test_thousands_of_steps_go_as_in_a_deque(queue, arena_size):
     twin = Twin(lambda: queue(arena_size, most_arenas=1 + arena_size % 3), random.Random(arena_size))

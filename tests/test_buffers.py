@@ -653,6 +653,7 @@ def tried(operations, trouble, errors, is_sound, path):
     return outcomes(operations, code, path, setup=STEPS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trouble", "errors"),
     [("unmap", "UnmappedMemoryError"), ("truncate", "(MappingFaultError, OutOfBoundsError)")],
@@ -673,6 +674,7 @@ VALUES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trouble", "errors"),
     [("unmap", "UnmappedMemoryError"), ("truncate", "(MappingFaultError, OutOfBoundsError)")],
@@ -681,11 +683,13 @@ def test_no_value_of_lost_memory_is_returned_at_any_step(path, trouble, errors):
     assert tried(VALUES, trouble, errors, "is_value", path) == dict.fromkeys(VALUES, "sound")
 
 
+@pytest.mark.slow
 def test_no_write_into_lost_memory_is_reported_as_done_at_any_step(path):
     found = tried(WRITES, "unmap", "UnmappedMemoryError", "has_arrived", path)
     assert found == dict.fromkeys(WRITES, "sound")
 
 
+@pytest.mark.slow
 def test_a_write_to_a_file_that_shrinks_at_any_step_is_done_or_says_why_not(path):
     found = tried(WRITES, "truncate", "(OSError, OutOfBoundsError)", "is_some", path)
     assert found == dict.fromkeys(WRITES, "sound")

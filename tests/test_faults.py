@@ -316,6 +316,7 @@ def test_a_hostile_offset_raises_and_writes_nothing(path, offset):
 BIG = 64 << 20
 
 
+@pytest.mark.no_sanitizer
 @pytest.mark.parametrize("copy", ["m.read_at(block, 0)", "m.write_at(block, 0)", "m[:]", "m.read_string_at(0)"])
 def test_a_copy_that_loses_most_of_its_file_raises_and_costs_no_memory(tmp_path, copy):
     code = f"""
@@ -420,6 +421,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(point)], check=True)
 
 
+@pytest.mark.no_thread_sanitizer
 @pytest.mark.parametrize(
     "fill",
     [
@@ -650,6 +652,7 @@ def test_an_incomplete_flush_leaves_dirty(mapped, flags, offset, length):
     assert not mapped.dirty
 
 
+@pytest.mark.no_sanitizer
 @LINUX_ONLY
 def test_a_failed_flush_raises_and_leaves_dirty(mapped):
     mapped.lock(0, 1)

@@ -10,6 +10,8 @@ from textwrap import dedent
 import pytest
 from child import run
 
+pytestmark = pytest.mark.slow
+
 FUZZ = Path(__file__).parent / "fuzz"
 
 # Each puts a mistake into what the fuzzer calls.

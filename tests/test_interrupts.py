@@ -16,6 +16,8 @@ from interrupts import Interrupt, done_before_step, interrupt, interrupted_every
 import sharedmmap
 from sharedmmap import File, MappingFaultError
 
+pytestmark = pytest.mark.slow
+
 PAGE = mmap.PAGESIZE
 
 

@@ -272,6 +272,7 @@ def test_a_descriptor_not_open_for_both_is_a_permission_error(path, flags):
     assert caught.value.errno == errno.EACCES
 
 
+@pytest.mark.no_sanitizer
 @LINUX_ONLY
 def test_too_much_for_the_address_space_names_the_limit(f):
     with pytest.raises(OSError, match=r"vm\.max_map_count") as caught:
@@ -279,6 +280,7 @@ def test_too_much_for_the_address_space_names_the_limit(f):
     assert caught.value.errno == errno.ENOMEM
 
 
+@pytest.mark.no_sanitizer
 def test_no_descriptor_left_names_the_limit(path):
     code = """
         f = open(path, "r+b")

@@ -286,6 +286,7 @@ class Model(RuleBasedStateMachine):
             assert len(self.m) == CAPACITY
 
 
+@pytest.mark.slow
 def test_any_sequence_of_operations_agrees_with_a_bytearray():
     child = subprocess.run([sys.executable, __file__], capture_output=True, text=True, timeout=600, check=False)
     assert child.returncode == 0, child.stdout + child.stderr

@@ -9,6 +9,8 @@ from child import output
 
 import sharedmmap
 
+pytestmark = pytest.mark.slow
+
 PROCESSES = 4
 TIMES = 250_000
 LOCKED_TIMES = 10_000

@@ -553,6 +553,7 @@ def test_exactly_one_of_those_in_line_takes_over(path):
         assert output(code, path, setup=SETUP) == "1 5 0"
 
 
+@pytest.mark.slow
 def test_owners_killed_at_random_moments_are_found_dead_and_what_they_left_is_mended(path):
     """Three workers keep two counters equal; who is inside says so in a word of its own."""
     code = """
@@ -1265,6 +1266,7 @@ def test_an_exception_at_any_step_of_taking_it_leaves_it_as_it_was_found_or_free
     assert output(code, path, setup=SETUP).startswith("True True")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["acquire", "enter"])
 def test_a_signal_handler_that_raises_leaves_a_free_mutex_free(path, method):
     code = f"""

@@ -16,7 +16,7 @@ import pytest
 NATIVE = Path(__file__).resolve().parent / "native"
 CSRC = NATIVE.parent.parent / "sharedmmap" / "csrc"
 
-pytestmark = pytest.mark.skipif(not CSRC.exists(), reason="the C sources are not here")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CSRC.exists(), reason="the C sources are not here")]
 
 Build = Callable[..., Path]
 

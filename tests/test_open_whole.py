@@ -527,6 +527,7 @@ def test_a_creator_whose_file_is_always_deleted_gives_up(new, use_way, monkeypat
     assert names(new) == []
 
 
+@pytest.mark.no_sanitizer
 def test_the_published_file_is_not_left_locked(new, way):
     with whole(new), new.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -585,6 +586,7 @@ def test_eight_that_start_at_once_all_see_the_one_file_that_is_published(folder,
     assert output(code, folder, rounds, WAYS[way], setup=SETUP) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["unnamed", "no O_TMPFILE"])
 def test_a_creator_that_is_killed_leaves_nothing_or_a_whole_file(folder, way):
     code = """
@@ -642,6 +644,7 @@ def trace(path, way, *options):
     return done, log.read_text(errors="replace") if log.exists() else ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["unnamed", "no O_TMPFILE"])
 def test_a_creator_that_is_killed_at_any_system_call_leaves_nothing_or_a_whole_file(new, way):
     if not shutil.which("strace"):

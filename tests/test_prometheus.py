@@ -154,6 +154,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 """
 
 
+@pytest.mark.slow
 def test_the_metrics_of_many_processes_add_up(tmp_path, monkeypatch):
     metrics = tmp_path / "metrics"
     metrics.mkdir()

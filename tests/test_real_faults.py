@@ -104,6 +104,7 @@ CALLS = [
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_random_operations_lose_no_write_while_another_process_cuts_the_file(tmp_path, seed):
     """``model`` is what the kept part must hold; a write that raised may be there in part."""
@@ -401,6 +402,7 @@ def test_flushing_to_a_bad_block_raises_and_what_is_written_again_is_flushed(dis
 # ---- a writer that is killed ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("together", [1, 7])
 def test_no_record_whose_flush_had_returned_is_lost_with_a_killed_writer(tmp_path, together):
     """Each writer goes on where the one before was killed; the word says how many records are flushed."""

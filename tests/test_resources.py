@@ -33,6 +33,7 @@ def path(tmp_path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("times", "use"),
     [
@@ -120,6 +121,7 @@ def test_a_signal_handler_that_raises_while_a_file_is_opened_leaks_no_descriptor
     assert output(code, path, setup=SETUP + RAISING) == ""
 
 
+@pytest.mark.no_sanitizer
 def test_running_out_of_descriptors_names_the_limit_and_maps_nothing(path):
     code = """
     fd = os.open(path, os.O_RDWR)
@@ -233,6 +235,7 @@ def test_without_a_descriptor_none_is_kept(path):
     assert output(code, path, setup=SETUP) == "EIO"
 
 
+@pytest.mark.no_sanitizer
 @LINUX_ONLY
 @pytest.mark.parametrize("on_fault", [False, True])
 def test_locking_more_than_allowed_names_the_limit_and_locks_nothing(path, on_fault):
@@ -254,6 +257,7 @@ def test_locking_more_than_allowed_names_the_limit_and_locks_nothing(path, on_fa
     assert f"RLIMIT_MEMLOCK is {64 << 10} bytes" in output(code, path, setup=SETUP)
 
 
+@pytest.mark.no_sanitizer
 @LINUX_ONLY
 def test_what_is_cut_off_while_it_is_locked_is_not_left_locked(path):
     code = """
@@ -299,6 +303,7 @@ assert without_memory(map_private_page) == "refused"
 """
 
 
+@pytest.mark.no_sanitizer
 @LINUX_ONLY
 @pytest.mark.parametrize("operation", ["m.read_uint64_at(0)", "m.write_uint64_at(7, 0)", "m[:]"])
 def test_a_fault_without_memory_for_private_pages_raises(path, operation):
@@ -312,6 +317,7 @@ def test_a_fault_without_memory_for_private_pages_raises(path, operation):
     assert output(code, path, setup=SETUP + SHORT_OF_MEMORY) == "MappingFaultError"
 
 
+@pytest.mark.no_sanitizer
 @LINUX_ONLY
 def test_unmapping_without_memory_for_private_pages_releases_the_file(path):
     code = """

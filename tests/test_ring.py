@@ -53,6 +53,7 @@ def ends(path):
         yield Sender(m), Receiver(m)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "capacity"), [(1_000_000, 2**16), (50_000, 2**7)], ids=["a million", "waiting all the time"]
 )

@@ -157,6 +157,7 @@ def test_ignoring_sigbus_does_not_hang_a_foreign_fault(path):
 # ---- faulthandler ----
 
 
+@pytest.mark.no_thread_sanitizer
 @pytest.mark.parametrize("cause", CAUSES.values(), ids=CAUSES)
 @pytest.mark.parametrize("enabled", ENABLED.values(), ids=ENABLED)
 def test_faulthandler_reports_a_sigbus_that_is_not_ours_and_the_process_dies(path, enabled, cause):
@@ -234,6 +235,8 @@ def status_of(steps, end, patience=0.03):
 """
 
 
+@pytest.mark.slow
+@pytest.mark.no_sanitizer
 def test_a_fault_of_ours_raises_whatever_order_handlers_were_installed_in(path):
     code = """
     for steps in ORDERS:
@@ -246,6 +249,8 @@ def test_a_fault_of_ours_raises_whatever_order_handlers_were_installed_in(path):
     assert output(code, path, setup=SETUP + CHAINED) == ""
 
 
+@pytest.mark.slow
+@pytest.mark.no_sanitizer
 @pytest.mark.parametrize(
     "cause", ["foreign_fault()", "os.kill(os.getpid(), signal.SIGBUS)"], ids=["fault", "kill"]
 )

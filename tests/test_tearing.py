@@ -23,6 +23,8 @@ RECORD = "*[value * 0x0101010101010101] * 2"  # two fields of eight such bytes
 
 SETUP = """
 import struct
+
+pytestmark = pytest.mark.slow
 m = sharedmmap.open(path)
 with open(path, "r+b") as f:
     standard = mmap.mmap(f.fileno(), 0)

@@ -56,6 +56,7 @@ def path(tmp_path):
     return tmp_path / "file"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "areas", [["ints", "slices", "blocks", "block slices"], ["ints", "ints", "slices", "strings"]], ids="+".join
 )
@@ -264,6 +265,7 @@ def test_unmapping_releases_the_file_while_a_thread_still_holds_the_mapping(path
     assert output(code, path, setup=SETUP).split() == ["True", "False"]
 
 
+@pytest.mark.no_thread_sanitizer
 @pytest.mark.parametrize("run_number", range(5))
 def test_the_interpreter_ends_well_under_daemon_threads(path, run_number):
     code = """

@@ -310,6 +310,7 @@ def test_a_file_without_a_descriptor_is_refused(run, method):
     run("", main, method)
 
 
+@pytest.mark.no_sanitizer
 def test_without_a_free_descriptor_the_error_names_the_limit(run):
     main = """
     from multiprocessing.reduction import ForkingPickler

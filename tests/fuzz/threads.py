@@ -94,7 +94,6 @@ class Worker(threading.Thread):
         self.round.counts[f"threaded {name.strip('_')}: {type(got.error).__name__ if got.error else 'done'}"] += 1
         assert got.error is None or is_documented(got.error), f"{name} came to {got}"
 
-
     def hold(self, m: sharedmmap.File) -> None:
         """Holds the mutex that all share, in a part of the file that is cut."""
 
