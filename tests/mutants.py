@@ -154,7 +154,10 @@ MUTANTS = [
     Mutant("csrc/platform.c", "start, size, MLOCK_ONFAULT)", "start, size, 0)", "ranges"),
     # ---- sigbus.c ----
     Mutant("csrc/sigbus.c", " && info->si_code != BUS_MCEERR_AO", "", "native"),
-    Mutant("csrc/sigbus.c", "    if (info->si_code > 0)\n        return mend_fault((uintptr_t)info->si_addr, true);\n", "", "faults"),
+    Mutant("csrc/sigbus.c", "    if (info->si_code > 0)\n        return info", "    if (false)\n        return info", "faults"),
+    Mutant("csrc/sigbus.c", " || atomic_load(last) != note", "", "signals"),
+    Mutant("csrc/sigbus.c", "is_fault(info) || atomic_load(last) != note", "true", "signals native"),
+    Mutant("csrc/sigbus.c", "    atomic_store(last, note);\n", "", "signals native"),
     Mutant("csrc/sigbus.c", "info->si_code != SI_TKILL || ", "", "signals native"),
     Mutant("csrc/sigbus.c", " || info->si_pid != getpid()", "", "native"),
     Mutant("csrc/sigbus.c", "    if (!mended(info, context))", "    if (true)", "faults"),

@@ -276,6 +276,35 @@ def test_a_foreign_signal_ends_as_without_us_whatever_order_handlers_were_instal
     assert output(code, path, setup=SETUP + CHAINED) == ""
 
 
+def test_faults_of_many_threads_raise_with_faulthandler_in_front(path):
+    """Its handler takes one signal at a time and raises it again, when another may have ended the mapping."""
+    code = """
+    MIB = 1 << 20  # reading so much releases the GIL
+
+    def read(m, number):
+        buffer = bytearray(MIB)
+        start.wait()
+        try:
+            m.read_at(buffer, number * MIB)
+        except MappingFaultError:
+            raised.append(number)
+
+    start, raised = threading.Barrier(8), []
+    with open(os.devnull, "w") as null:
+        for _ in range(40):
+            m = sharedmmap.open(path, "w+", length=8 * MIB)
+            faulthandler.enable(null)
+            os.truncate(path, 0)
+            threads = [threading.Thread(target=read, args=(m, number)) for number in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    print(len(raised))
+    """
+    assert output(code, path) == str(40 * 8)
+
+
 def test_a_new_mapping_puts_the_handler_in_front_again_for_the_old_ones_too(path):
     code = """
     kept = [mapped()]

@@ -3,8 +3,9 @@
  * 1. A SIGBUS is ours if its address is in one of our regions: `mend_fault` decides, and makes the access
  *    possible. A signal that was sent has no address. But a handler in front of ours may get a fault of ours and
  *    raise the signal again (faulthandler does). So for a signal that a thread of this process sent by raise(3)
- *    or tgkill(2), the address of the thread's last fault is used, and the region is mended only if it has had no
- *    fault before.
+ *    or tgkill(2), the address of the thread's last fault is used. That may be an old one, which was mended when
+ *    it happened: each thread notes the last address that was mended for it. A signal with that address is ours
+ *    only if the region is live.
  *
  * 2. Any other SIGBUS is forwarded to the handler that was in front when we put ours there, under the rules of
  *    the kernel: SA_RESETHAND, SA_NODEFER and sa_mask count. What the handler does is its own business. It may
@@ -64,7 +65,7 @@ enum {
     ENTRIES = sizeof entries / sizeof *entries,
     MARKS = 3,       /* copies of this package: siginfo_t ends with 80 bytes of padding (macOS: 48) */
     MOST_CYCLES = 8, /* of one signal before SIG_DFL gets it; two copies that call each other need one */
-    THREADS = 64,    /* hashes of threads */
+    THREADS = 256,   /* hashes of threads */
 };
 
 struct handler {
@@ -82,28 +83,28 @@ struct mark {
 static sigbus_mend *mend_fault;                     /* set before an entry is in front, never changed */
 static _Atomic(struct handler *) previous[ENTRIES]; /* what they point to is never freed */
 static _Atomic uint32_t sequence[ENTRIES];          /* of installations, the latest of each entry; from 1 */
-static _Atomic uintptr_t thread_notes[THREADS];     /* lost where two threads have the same hash */
 
-/* A word for this thread. Thread-local storage of a library may be allocated when it is first used. */
-static _Atomic uintptr_t *thread_note(void)
+/* Notes of threads: a value that is XORed with the thread, and lost where another one has the same hash.
+ * Thread-local storage of a library is no way: it may be allocated when it is first used. */
+typedef _Atomic uintptr_t thread_notes[THREADS];
+static thread_notes mended_addresses;
+
+static _Atomic uintptr_t *note_of_thread(thread_notes notes)
 {
-    return &thread_notes[(uintptr_t)pthread_self() * UINT64_C(0x9e3779b97f4a7c15) >> 58];
+    return &notes[(uintptr_t)pthread_self() * UINT64_C(0x9e3779b97f4a7c15) >> 56];
 }
 
 /* ---- what the kernel tells ---- */
 
 #ifdef __APPLE__
 /* xnu gives every SIGBUS, sent or not, the code BUS_ADRALN and the address of the thread's last fault. So every
- * signal may be one that was sent: its end is not left to the instruction, which perhaps does not fault again.
- * And a region that had a fault before is mended only if this thread has not been here with this address: then
- * another thread's fault came first. */
+ * signal may be one that was sent: its end is not left to the instruction, which perhaps does not fault again. */
 static bool is_fault(const siginfo_t *info) { return (void)info, false; }
 
-static bool mended(siginfo_t *info, void *context)
+static uintptr_t fault_address(const siginfo_t *info, const void *context)
 {
-    const uintptr_t address = (uintptr_t)info->si_addr, note = (uintptr_t)pthread_self() ^ address;
     (void)context;
-    return mend_fault(address, atomic_exchange(thread_note(), note) != note);
+    return (uintptr_t)info->si_addr;
 }
 
 /* Of no use where a fault is not known as one. */
@@ -113,21 +114,24 @@ static bool has_special_mask(const void *context) { return (void)context, false;
 #else
 static bool is_fault(const siginfo_t *info) { return info->si_code > 0 && info->si_code != BUS_MCEERR_AO; }
 
-static bool mended(siginfo_t *info, void *context)
+/* 0 where there is none. An unaligned access is the instruction's fault, not the page's. */
+static uintptr_t fault_address(const siginfo_t *info, const void *context)
 {
     if (info->si_code > 0)
-        return mend_fault((uintptr_t)info->si_addr, true);
+        return info->si_code == BUS_ADRALN ? 0 : (uintptr_t)info->si_addr;
     if (info->si_code != SI_TKILL || info->si_pid != getpid())
-        return false;
-    const mcontext_t *registers = &((ucontext_t *)context)->uc_mcontext;
+        return 0;
+    const mcontext_t *registers = &((const ucontext_t *)context)->uc_mcontext;
 #if defined(__x86_64__)
-    return mend_fault((uintptr_t)registers->gregs[REG_CR2], false);
+    return (uintptr_t)registers->gregs[REG_CR2];
 #elif defined(__aarch64__)
-    return mend_fault((uintptr_t)registers->fault_address, false);
+    return (uintptr_t)registers->fault_address;
 #else
-    return (void)registers, false;
+    return (void)registers, 0;
 #endif
 }
+
+static thread_notes special_masks;
 
 /* The mask that tells that a handler runs (5): with SIGSTKFLT blocked, or with all blocked but that. */
 static void make_special(sigset_t *blocked)
@@ -150,15 +154,26 @@ static void note_special_mask(const sigset_t *before, const sigset_t *blocked)
 {
     const uint64_t now = bits(before) | bits(blocked);
     if (now != bits(before))
-        atomic_store(thread_note(), (uintptr_t)pthread_self() ^ now);
+        atomic_store(note_of_thread(special_masks), (uintptr_t)pthread_self() ^ now);
 }
 
 static bool has_special_mask(const void *context)
 {
     const uint64_t mask = bits(&((const ucontext_t *)context)->uc_sigmask);
-    return atomic_load(thread_note()) == ((uintptr_t)pthread_self() ^ mask);
+    return atomic_load(note_of_thread(special_masks)) == ((uintptr_t)pthread_self() ^ mask);
 }
 #endif
+
+/* Makes the access possible, if the address is ours (1). */
+static bool mended(const siginfo_t *info, const void *context)
+{
+    const uintptr_t address = fault_address(info, context), note = (uintptr_t)pthread_self() ^ address;
+    _Atomic uintptr_t *last = note_of_thread(mended_addresses);
+    if (address == 0 || !mend_fault(address, is_fault(info) || atomic_load(last) != note))
+        return false;
+    atomic_store(last, note);
+    return true;
+}
 
 /* ---- what is not ours ---- */
 
