@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import mmap
 import operator
@@ -14,7 +15,7 @@ from child import output
 from interrupts import Interrupt, done_before_step, interrupt, interrupted_everywhere
 
 import sharedmmap
-from sharedmmap import File, MappingFaultError
+from sharedmmap import File, MappingFaultError, OutOfBoundsError, UnmappedMemoryError
 
 pytestmark = pytest.mark.slow
 
@@ -114,6 +115,66 @@ def test_an_interrupted_restore_can_be_made_again(path, contents):
         assert m[:] == contents
         m.close()
         assert_held(path, before, number)
+    assert number > 10
+
+
+def test_a_restore_that_others_have_overtaken_goes_on_with_their_mapping(path, contents):
+    """They restore twice in the middle of it, and use what they got."""
+    more, number = True, 0
+    while more:
+        number += 1
+        m, words = sharedmmap.open(path), []
+        lose(path, m)
+        path.write_bytes(contents)
+
+        def restore_twice(m=m, words=words):
+            m.restore()
+            lose(path, m)
+            path.write_bytes(contents)
+            m.restore()
+            words.append(m.atomic_uint64_at(0))
+
+        more = done_before_step(number, restore_twice, m.restore)
+        assert m[:] == contents, number
+        m.close()
+        for word in words:
+            with pytest.raises(UnmappedMemoryError):
+                word.load()
+    assert number > 10
+
+
+def test_closing_in_the_middle_of_a_restore_leaves_nothing_mapped(path, contents):
+    before = held(path)
+    more, number = True, 0
+    while more:
+        number += 1
+        m = sharedmmap.open(path)
+        lose(path, m)
+        path.write_bytes(contents)
+        with contextlib.suppress(UnmappedMemoryError):
+            more = done_before_step(number, m.close, m.restore)
+        assert m.closed or not more, number
+        m.close()
+        assert_held(path, before, number)
+    assert number > 10
+
+
+def test_a_fault_that_a_restore_comes_into_tells_its_cause(path, contents):
+    """The restore asks for the cause, and closes the descriptor that it is asked through."""
+    more, number = True, 0
+
+    def touch(m):
+        with pytest.raises((MappingFaultError, OutOfBoundsError)) as raised:  # the latter: it was restored first
+            m[0]
+        assert raised.type is OutOfBoundsError or raised.value.errno == errno.ENXIO, number
+
+    while more:
+        number += 1
+        path.write_bytes(contents)
+        m = sharedmmap.open(path)
+        os.truncate(path, 0)
+        more = done_before_step(number, m.restore, lambda m=m: touch(m))
+        m.close()
     assert number > 10
 
 
