@@ -337,7 +337,14 @@ def test_what_is_short_once_is_asked_for_again_after_collecting(path, injector, 
 # ---- calls that a signal interrupted ----
 
 
-@pytest.mark.parametrize("operation", ["m.reserve(PAGE)", "m.atomic_uint32_at(0).wait(0x55555555, 0.001)"])
+@pytest.mark.parametrize(
+    "operation",
+    [
+        "m.reserve(PAGE)",
+        "assert sharedmmap.open(path, length=5 * PAGE).accessible == 5 * PAGE",
+        "m.atomic_uint32_at(0).wait(0x55555555, 0.001)",
+    ],
+)
 def test_an_interrupted_call_goes_on(path, injector, operation):
     code = f"""
     m = sharedmmap.open(path)

@@ -421,12 +421,21 @@ def test_capacity_is_room_for_more_than_the_length(tmp_path):
         ({"capacity": 0}, "capacity"),
         ({"capacity": 100, "length": 101}, "capacity 100 is less"),
         ({"capacity": 100}, "capacity 100 is less"),
+        ({"mode": "w+", "offset": 1}, "length must be given"),
+        ({"mode": "x+", "offset": 1}, "length must be given"),
     ],
 )
 def test_open_refuses_values_no_mapping_can_have_and_leaves_the_file_alone(path, contents, options, says):
     with pytest.raises(ValueError, match=says):
         sharedmmap.open(path, **options)
     assert path.read_bytes() == contents
+
+
+@pytest.mark.parametrize("mode", ["w+", "x+"])
+def test_open_that_would_map_past_the_end_of_a_new_file_creates_none(tmp_path, mode):
+    with pytest.raises(ValueError, match="length must be given"):
+        sharedmmap.open(tmp_path / "new", mode, offset=1)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
