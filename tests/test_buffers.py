@@ -599,6 +599,10 @@ def unmap(m):
 def truncate(m):
     os.truncate(path, 0)
 
+def cut(m):
+    os.truncate(path, PAGE)
+    assert m.accessible == PAGE
+
 def is_contents(result):
     return content[5:].startswith(result)
 
@@ -693,6 +697,27 @@ def test_no_write_into_lost_memory_is_reported_as_done_at_any_step(path):
 def test_a_write_to_a_file_that_shrinks_at_any_step_is_done_or_says_why_not(path):
     found = tried(WRITES, "truncate", "(OSError, OutOfBoundsError)", "is_some", path)
     assert found == dict.fromkeys(WRITES, "sound")
+
+
+# Over the first page's end.
+ACROSS = {
+    "slice": "lambda m: m.__setitem__(slice(PAGE - 50, PAGE + 50), new)",
+    "slice with a step": "lambda m: m.__setitem__(slice(PAGE - 50, PAGE + 50, 2), new[:50])",
+    "slice backwards": "lambda m: m.__setitem__(slice(PAGE + 50, PAGE - 50, -2), new[:50])",
+    "array": "lambda m: m.write_array_at(bytearray(new), PAGE - 50)",
+    "struct": "lambda m: m.write_struct_at('100s', PAGE - 50, new)",
+    "fill": "lambda m: m.fill(7, PAGE - 50, 100)",
+    "move there": "lambda m: m.move(PAGE - 50, 200, 100)",
+    "move from there": "lambda m: m.move(5, PAGE - 50, 100)",
+    "uint64": "lambda m: m.write_uint64_at(7, PAGE - 4)",
+    "find": "lambda m: m.find(new[:50] + bytes(1))",
+}
+
+
+def test_what_was_found_to_be_cut_off_at_any_step_is_out_of_bounds_and_no_lost_page(path):
+    """The mapping is asked how much is accessible then, so no page that the file has not is touched."""
+    found = tried(ACROSS, "cut", "OutOfBoundsError", "lambda done: True", path)
+    assert found == dict.fromkeys(ACROSS, "sound")
 
 
 SEARCHES = {name: f"lambda m: m.{name}(new, 1)" for name in ("find", "rfind")}
