@@ -150,7 +150,7 @@ def find(region: Region, call: str, sub: Any, start: int, end: int) -> int:
         if end > limit:
             limit = region.refresh()
         stop = min(end, limit)
-        if start > stop or stop - start < len(needle):
+        if stop - start < len(needle):
             return -1
         if not needle:
             return start if call == "region_find" else stop
