@@ -6,6 +6,7 @@ import array
 import ctypes
 import io
 import mmap
+import os
 
 import pytest
 from hypothesis import given
@@ -119,6 +120,31 @@ def test_copying_nothing_succeeds_where_something_is_accessible(m, contents):
             m.read_at(bytearray(), offset)
         with pytest.raises(OutOfBoundsError):
             m.write_at(b"", offset)
+
+
+def test_copying_nothing_past_the_end_of_the_file_is_out_of_bounds(path, contents):
+    with sharedmmap.open(path, capacity=10 * PAGE) as m:
+        for offset in len(contents), 9 * PAGE:
+            with pytest.raises(OutOfBoundsError, match="past the end of the file"):
+                m.read_at(bytearray(), offset)
+            with pytest.raises(OutOfBoundsError, match="past the end of the file"):
+                m.write_at(b"", offset)
+
+
+COPIES = {
+    "read_at": lambda m: m.read_at(bytearray(8 * PAGE), 0),
+    "write_at": lambda m: m.write_at(bytes(8 * PAGE), 0),
+    "read_string_at": lambda m: len(m.read_string_at(0, 8 * PAGE, encoding="latin-1")),
+    "write_string_at": lambda m: m.write_string_at("x" * 8 * PAGE, 0),
+}
+
+
+@pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES)
+def test_a_copy_goes_as_far_as_the_file_has_grown(path, copy):
+    with sharedmmap.open(path, capacity=10 * PAGE) as m:
+        for size in 4 * PAGE, 5 * PAGE + 7, 9 * PAGE:
+            os.truncate(path, size)
+            assert copy(m) == min(size, 8 * PAGE)
 
 
 @pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview])

@@ -689,6 +689,8 @@ RANGES = {
     "an empty stream": lambda m, at: m.stream(at, 0),
     "an integer": lambda m, at: m.read_uint64_at(at),
     "an integer written": lambda m, at: m.write_uint64_at(7, at),
+    "copying nothing": lambda m, at: m.read_at(bytearray(), at),
+    "copying nothing in": lambda m, at: m.write_at(b"", at),
     "a copy": lambda m, at: m.read_at(bytearray(8), at),
     "a copy written": lambda m, at: m.write_at(bytes(8), at),
     "a text": lambda m, at: m.read_string_at(at),
