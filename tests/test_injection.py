@@ -580,9 +580,9 @@ def flush(*args):
         ENDS.append("done")
 
 def held_at_msync(*args):
-    # A thread that flushes, and has got as far as that.
+    # A thread that flushes, and has got as far as that. Where the child fails, it does not wait for it.
     injector.hold(b"msync")
-    thread = threading.Thread(target=flush, args=args)
+    thread = threading.Thread(target=flush, args=args, daemon=True)
     thread.start()
     while not injector.is_held(b"msync"):
         pass
