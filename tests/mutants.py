@@ -205,7 +205,7 @@ MUTANTS = [
     Mutant("csrc/access.h", "n - done < PIECE ? n - done : PIECE;\n        /* SAFETY: in bounds, alive. */\n        memmove(region->base", "n - done;\n        /* SAFETY: in bounds, alive. */\n        memmove(region->base", "faults copies"),
     # ---- scalar.h ----
     Mutant("csrc/scalar.h", "        if (!holds(region, offset, BITS / 8))                                                              \\\n            return false;", "        if (false)                                                              \\\n            return false;", "scalars faults"),
-    Mutant("csrc/scalar.h", "        if (!may_write(region, offset, BITS / 8))", "        if (!holds(region, offset, BITS / 8))", "scalars mapping"),
+    Mutant("csrc/scalar.h", "        if (!may_write(region, offset, BITS / 8))", "        if (!holds(region, offset, BITS / 8))", "copies"),
     Mutant("csrc/scalar.h", "        if ((uintptr_t)from % (BITS / 8) == 0)", "        if ((uintptr_t)from % (BITS / 8) == 0)\\\n            for (size_t i = 0; i < sizeof *bits; i++) ((volatile char *)bits)[i] = ((volatile const char *)from)[i];\\\n        else if (false)", "tearing"),
     Mutant("csrc/scalar.h", "        if ((uintptr_t)to % (BITS / 8) == 0)", "        if ((uintptr_t)to % (BITS / 8) == 0)\\\n            for (size_t i = 0; i < sizeof bits; i++) ((volatile char *)to)[i] = (char)(bits >> 8 * i);\\\n        else if (false)", "tearing"),
     Mutant("csrc/scalar.h", "            memcpy(bits, from, BITS / 8);", "            *bits = 0;", "scalars"),
@@ -340,7 +340,7 @@ MUTANTS = [
     Mutant("_copies.py", "if offset >= region.length:", "if False:", "items"),
     Mutant("_copies.py", "if size != len(span):", "if size < len(span):", "items model"),
     Mutant("_copies.py", "            region.check()\n            region.require_writable()", "            region.require_writable()", "items faults"),
-    Mutant("_copies.py", "            region.check()\n            region.require_writable()", "            region.check()", "items"),
+    Mutant("_copies.py", "            region.check()\n            region.require_writable()", "            region.check()", "copies"),
     Mutant("_copies.py", "if position >= 0 else position + region.length", "", "items"),
     Mutant("_copies.py", "    while _calls(size).region_scatter(region.c, span[0], span.step, memory, len(span)):\n        region.require(low, size, writing=True)", "    _calls(size).region_scatter(region.c, span[0], span.step, memory, len(span))", "faults buffers"),
     Mutant("_copies.py", "        if end > limit:\n            limit = region.refresh()\n", "", "search"),
