@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 DEFINE_INTEGER(uint64, uint64_t, 64)
 
@@ -562,6 +563,46 @@ static void last_page(void)
         }
 }
 
+/* ---- signals that are no fault ---- */
+
+#ifdef __linux__
+/* The kernel tells of memory that failed, though no access has run into it: who ignores SIGBUS goes on. */
+static void memory_failure(void)
+{
+    siginfo_t info = {.si_signo = SIGBUS, .si_code = BUS_MCEERR_AO};
+    signal(SIGBUS, SIG_IGN);
+    struct region *region = lost_region();
+    info.si_addr = (void *)foreign_region();
+    check(syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), SIGBUS, &info) == 0);
+    fault_in(region, 8);
+}
+
+/* The thread's last fault was where another region is now, which has lost nothing. */
+static void sent_from_outside(void)
+{
+    enum { TRIES = 100 };
+    signal(SIGBUS, SIG_IGN);
+    struct region *region = lost_region();
+    const char *const base = region->base;
+    fault_in(region, 8);
+    region_close(region);
+    int tries = 0;
+    do
+        region = map_region(one_page, 4 * page);
+    while (region->base != base && ++tries < TRIES);
+    check(region->base == base);
+
+    const pid_t process = getpid(), child = fork();
+    check(child >= 0);
+    if (child == 0)
+        _exit(syscall(SYS_tgkill, process, process, SIGBUS) != 0);
+    int status;
+    while (waitpid(child, &status, 0) != child)
+        check(errno == EINTR);
+    check(status == 0 && atomic_load(&region->state) <= LIVE_FENCED);
+}
+#endif
+
 /* ---- one fault, to be looked at from outside ---- */
 
 /* With less allowed than is in use the kernel refuses private pages, and the handler tries again. */
@@ -601,6 +642,10 @@ int main(int count, char **arguments)
                      {"small stack", small_stack},
                      {"last page", last_page},
                      {"short of memory", short_of_memory},
+#ifdef __linux__
+                     {"memory failure", memory_failure},
+                     {"sent from outside", sent_from_outside},
+#endif
                      {"once", once}};
     check(count == 3 || count == 4);
     const char *membarrier = count == 4 ? arguments[3] : "";
