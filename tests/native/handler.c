@@ -170,7 +170,11 @@ static void fault_in_ours_and_mend(int number, siginfo_t *info, void *context)
 static void ours_within(void)
 {
     install(fault_in_ours_and_mend, 0);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 6; i++) {
+        if (i == 3) {
+            sigfillset(&mask_of_handler); /* SIGBUS too */
+            install(fault_in_ours_and_mend, 0);
+        }
         inner = lost_region();
         fault_abroad(8);
         region_close(inner);
@@ -359,14 +363,18 @@ static void mask(void)
 
 /* ---- other libraries in front ---- */
 
-/* Keeps the handler that was there, and forwards every signal to it. */
+/* Keeps the handler that was there, and forwards every signal to it: the mask is the same afterwards. */
 #define LIBRARY(name)                                                                                      \
     static struct sigaction before_##name;                                                                 \
     static volatile int calls_of_##name;                                                                   \
     static void forward_from_##name(int number, siginfo_t *info, void *context)                            \
     {                                                                                                      \
+        sigset_t mask, now;                                                                                \
         calls_of_##name = calls_of_##name + 1;                                                             \
+        mask_of_thread(&mask);                                                                             \
         before_##name.sa_sigaction(number, info, context);                                                 \
+        mask_of_thread(&now);                                                                              \
+        check(same_mask(&now, &mask));                                                                     \
     }                                                                                                      \
     static void put_##name##_in_front(void)                                                                \
     {                                                                                                      \
