@@ -82,6 +82,7 @@ SCENARIOS = {
     "one shot": -signal.SIGBUS,
     "mask": 0,
     "in turns": 0,
+    "no room": 0,
     "leads back": -signal.SIGBUS,
     "restored": -signal.SIGBUS,
     "two copies": 0,

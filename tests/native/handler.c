@@ -363,6 +363,9 @@ static void mask(void)
 
 /* ---- other libraries in front ---- */
 
+static bool marks_taken;
+enum { MARKS = 48 }; /* bytes at the end of siginfo_t, where copies of this package note what a signal has passed */
+
 /* Keeps the handler that was there, and forwards every signal to it: the mask is the same afterwards. */
 #define LIBRARY(name)                                                                                      \
     static struct sigaction before_##name;                                                                 \
@@ -372,6 +375,8 @@ static void mask(void)
         sigset_t mask, now;                                                                                \
         calls_of_##name = calls_of_##name + 1;                                                             \
         mask_of_thread(&mask);                                                                             \
+        if (marks_taken)                                                                                   \
+            memset((char *)(info + 1) - MARKS, 1, MARKS);                                                  \
         before_##name.sa_sigaction(number, info, context);                                                 \
         mask_of_thread(&now);                                                                              \
         check(same_mask(&now, &mask));                                                                     \
@@ -404,6 +409,19 @@ static void in_turns(void)
         check(calls_of_first > 0 && calls_of_second > 0);
         fault_in(lost_region(), 0); /* ours in front again */
     }
+}
+
+/* The signal comes from so many other copies of this package that there is no room for a mark. */
+static void no_room(void)
+{
+    marks_taken = true;
+    install(mend, 0);
+    for (int i = 0; i < 3; i++) {
+        put_ours_in_front();
+        put_first_in_front();
+    }
+    fault_abroad(8);
+    check(calls_of_first > 0);
 }
 
 /* The first handler leads back to us: there is no other. Ends in SIGBUS. */
@@ -643,6 +661,7 @@ int main(int count, char **arguments)
                      {"one shot", one_shot},
                      {"mask", mask},
                      {"in turns", in_turns},
+                     {"no room", no_room},
                      {"leads back", leads_back},
                      {"restored", restored},
                      {"two copies", two_copies},
