@@ -83,6 +83,7 @@ SCENARIOS = {
     "mask": 0,
     "in turns": 0,
     "no room": 0,
+    "forwarded often": 0,
     "leads back": -signal.SIGBUS,
     "restored": -signal.SIGBUS,
     "two copies": 0,

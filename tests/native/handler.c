@@ -424,6 +424,27 @@ static void no_room(void)
     check(calls_of_first > 0);
 }
 
+enum { FORWARDED = 20 };
+
+static void forward_often(int number, siginfo_t *info, void *context)
+{
+    for (int i = 0; i < FORWARDED; i++)
+        before_first.sa_sigaction(number, info, context);
+}
+
+/* That is no cycle: each time we have returned. */
+static void forwarded_often(void)
+{
+    install(mend, 0);
+    put_ours_in_front();
+    check(sigaction(SIGBUS, NULL, &before_first) == 0);
+    install(forward_often, SA_NODEFER);
+    volatile char *volatile start = foreign_region();
+    expected = start;
+    *start = 7;
+    check(mended == FORWARDED);
+}
+
 /* The first handler leads back to us: there is no other. Ends in SIGBUS. */
 static void leads_back(void)
 {
@@ -662,6 +683,7 @@ int main(int count, char **arguments)
                      {"mask", mask},
                      {"in turns", in_turns},
                      {"no room", no_room},
+                     {"forwarded often", forwarded_often},
                      {"leads back", leads_back},
                      {"restored", restored},
                      {"two copies", two_copies},
