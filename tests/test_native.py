@@ -84,6 +84,7 @@ SCENARIOS = {
     "in turns": 0,
     "no room": 0,
     "forwarded often": 0,
+    "ends at once": -signal.SIGBUS,
     "leads back": -signal.SIGBUS,
     "restored": -signal.SIGBUS,
     "two copies": 0,

@@ -445,6 +445,22 @@ static void forwarded_often(void)
     check(mended == FORWARDED);
 }
 
+static void forward_and_exit(int number, siginfo_t *info, void *context)
+{
+    before_first.sa_sigaction(number, info, context);
+    _exit(3);
+}
+
+/* A signal that was sent ends the process where it is forwarded, though the handler in front blocks SIGBUS. Ends in
+ * SIGBUS. */
+static void ends_at_once(void)
+{
+    put_ours_in_front();
+    check(sigaction(SIGBUS, NULL, &before_first) == 0);
+    install(forward_and_exit, 0);
+    raise(SIGBUS);
+}
+
 /* The first handler leads back to us: there is no other. Ends in SIGBUS. */
 static void leads_back(void)
 {
@@ -684,6 +700,7 @@ int main(int count, char **arguments)
                      {"in turns", in_turns},
                      {"no room", no_room},
                      {"forwarded often", forwarded_often},
+                     {"ends at once", ends_at_once},
                      {"leads back", leads_back},
                      {"restored", restored},
                      {"two copies", two_copies},
