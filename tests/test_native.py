@@ -80,6 +80,7 @@ SCENARIOS = {
     "same page": 0,
     "waits": 0,
     "one shot": -signal.SIGBUS,
+    "one shot again": 0,
     "mask": 0,
     "in turns": 0,
     "no room": 0,

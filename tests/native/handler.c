@@ -342,6 +342,16 @@ static void one_shot(void)
     *foreign_region() = 7;
 }
 
+/* A handler for one signal, installed again for another. */
+static void one_shot_again(void)
+{
+    for (int i = 0; i < 3; i++) {
+        install(mend, (int)SA_RESETHAND);
+        fault_in(lost_region(), 0);
+        fault_abroad(8);
+    }
+}
+
 static void mend_unless_interrupted(int number, siginfo_t *info, void *context)
 {
     sigset_t mask;
@@ -696,6 +706,7 @@ int main(int count, char **arguments)
                      {"same page", same_page},
                      {"waits", waits},
                      {"one shot", one_shot},
+                     {"one shot again", one_shot_again},
                      {"mask", mask},
                      {"in turns", in_turns},
                      {"no room", no_room},
