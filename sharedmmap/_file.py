@@ -50,22 +50,156 @@ class HasFileno(Protocol):
 class File:
     """A file mapped into memory, shared with every process that maps it too.
 
-    Copies and integers go in and out; the memory itself is never handed out. Offsets and lengths are in bytes,
-    offsets count from the start of the mapping. The file may be shorter than the mapping, grow, shrink, or
-    lose its disk while it is mapped, and any thread may unmap it at any time: a call then raises, and none
-    ends the process.
+    ``f`` is a descriptor or an object with ``fileno()``; it may be closed at once. ``length=None``
+    maps to the end of the file as it is now; an empty rest gives an empty ``File``. The mapping may
+    reach past the end of the file. ``prot`` must contain ``Prot.READ``. ``trackfd=False`` keeps no
+    duplicate of the descriptor (closing one drops the POSIX record locks that the process holds on
+    the file): the whole mapping then counts as accessible, and ``reserve``, ``restore`` and mutexes
+    are refused. ``sharedmmap.open`` opens a file by its path and maps it.
 
-    ``f`` is a descriptor or an object with ``fileno()``; it may be closed at once. ``length=None`` maps to the
-    end of the file as it is now (an empty rest gives an empty ``File``). ``prot`` must contain ``Prot.READ``.
-    ``trackfd=False`` keeps no duplicate of the descriptor (closing one drops the process's POSIX record locks
-    on the file): the whole mapping then counts as accessible, and ``reserve`` and ``restore`` are refused.
+    Raises ``ValueError`` for an offset or a length that no mapping can have, and ``OSError`` where
+    the kernel refuses; see mmap(2).
 
-    A ``File`` may be handed to a process of ``multiprocessing``: as an argument, or through a ``Queue``, a
-    ``Pipe`` or a ``Pool``. It is mapped there, through a duplicate of the descriptor, with the same offset, length
-    and protection, and is that process's own.
+    Copies and integers go in and out; the memory is handed out by ``view`` alone. Offsets and
+    lengths are in bytes, and offsets count from the start of the mapping. The file may be shorter
+    than the mapping, grow, shrink, or lose its disk while it is mapped, and any thread may unmap it
+    at any time: a call then raises, and none ends the process.
 
-    Raises ``ValueError`` for an offset or a length no mapping can have, and ``OSError`` where the kernel
-    refuses; see mmap(2).
+    Every method raises ``UnmappedMemoryError`` after ``unmap()``, ``MappingFaultError`` after a
+    fault, ``OutOfBoundsError`` for what is outside the mapping or past the end of the file, and
+    ``io.UnsupportedOperation`` for a write to a read-only mapping. ``help(sharedmmap)`` says what
+    is guaranteed, and what is not. The methods, in groups; each is described in full further down:
+
+    **Mapping**::
+
+        open(path, mode, *, offset, length, capacity, initialize)   the function sharedmmap.open
+        File(f, offset=0, length=None, prot=READ|WRITE, *, trackfd=True)
+        unmap(), close(), with          unmap; close() may be called again
+        reserve(length)                 the file backs so many bytes, on allocated disk space
+        accessible                      the bytes that the file backs now
+        restore()                       maps the file again after a fault
+        check()                         raises if the mapping has faulted or is unmapped
+        len(m), offset, prot, closed, dirty
+
+    >>> import io, os, sharedmmap
+    >>> m = sharedmmap.open("example", "w+", length=100, capacity=1 << 20)
+    >>> len(m), m.accessible, m.dirty
+    (1048576, 100, False)
+    >>> m.reserve(4096)  # the file grows, and the mapping stays as it is
+    >>> m.accessible, os.path.getsize("example")
+    (4096, 4096)
+
+    **Copies**::
+
+        read_at(dest, offset)           into a writable buffer; the bytes copied
+        write_at(src, offset)           from a buffer; the bytes copied
+        read_string_at(offset, max_length=None, *, encoding, errors)
+        write_string_at(text, offset, *, encoding, errors)
+        m[i], m[a:b], m[a:b:c]          and assignment: ints and bytes, as mmap.mmap has them
+        fill(byte, offset=0, length=None)
+        move(dest, src, count)          within the mapping; the ranges may overlap
+        find(sub, start, end), rfind    as bytes has them; also in, iter(), reversed()
+
+    >>> m.write_at(b"tide and time", 0)
+    13
+    >>> part = bytearray(4)
+    >>> m.read_at(part, 9), part
+    (4, bytearray(b'time'))
+    >>> m[0:4] = b"Tide"
+    >>> m.read_string_at(0, 13), m.find(b"time"), m[0]
+    ('Tide and time', 9, 84)
+    >>> m.move(16, 0, 4)
+    >>> m.fill(ord("."), 20, 3)
+    >>> m[16:23]
+    b'Tide...'
+
+    **Values, arrays, records**, little-endian, at any alignment. Where ``m.offset + offset`` is a
+    multiple of its size, a single value is one load or store, which never tears::
+
+        read_T_at(offset), write_T_at(value, offset)
+            T: int8 uint8 int16 uint16 int32 uint32 int64 uint64 float32 float64
+        read_array_at(typecode, offset, count)      an array.array
+        write_array_at(values, offset)              from a buffer: all of it or none
+        read_struct_at(format, offset)              a record, as in the struct module
+        write_struct_at(format, offset, *values)    packed first, and copied once
+
+    >>> m.write_uint64_at(2**64 - 59, 33)
+    >>> m.read_uint64_at(33)
+    18446744073709551557
+    >>> m.write_uint8_at(256, 0)
+    Traceback (most recent call last):
+      ...
+    OverflowError: 256 is out of range for uint8: 0 to 255
+    >>> m.read_uint8_at(-1)
+    Traceback (most recent call last):
+      ...
+    sharedmmap.OutOfBoundsError: 1 bytes at offset -1 are outside the mapping of 1048576 bytes
+    >>> m.write_struct_at("<QQd", 64, 1, 2, 3.0)
+    >>> m.read_struct_at("<QQd", 64), m.read_array_at("Q", 64, 2)
+    ((1, 2, 3.0), array('Q', [1, 2]))
+
+    **Atomic words and mutexes**, for all threads and processes that map the file;
+    ``m.offset + offset`` must be a multiple of the size::
+
+        atomic_uint64_at(offset), atomic_uint32_at(offset)
+            load store exchange compare_exchange fetch_add fetch_sub fetch_and fetch_or fetch_xor
+            of 32 bits also: wait notify
+        mutex_at(offset, *, on_owner_died=None)     4 bytes, free while they are zeros; Linux
+            acquire release with locked owner_alive
+
+    >>> word = m.atomic_uint64_at(128)
+    >>> word.fetch_add(5), word.compare_exchange(5, 7), word.load()
+    (0, (True, 5), 7)
+    >>> with m.mutex_at(136) as mutex:
+    ...     mutex.locked(), mutex.acquire(timeout=0)
+    (True, False)
+
+    **Streams and views**::
+
+        stream(offset=0, length=None)   an io.RawIOBase with a position of its own
+        view(offset=0, length=None, *, readonly=None)   a memoryview of the memory: zero-copy
+
+    >>> with io.TextIOWrapper(io.BufferedWriter(m.stream(256, 100))) as text:
+    ...     print("a line", file=text)
+    >>> view = m.view(256, 6)
+    >>> bytes(view)
+    b'a line'
+
+    **System calls over a range**; without a length, to the end of the mapping. Ranges need no
+    alignment::
+
+        flush(flags=Sync.SYNC, offset=0, length=None)           msync(2)
+        advise(advice, offset=0, length=None)                   madvise(2)
+        lock(offset=0, length=None, *, on_fault=False), unlock  mlock(2), mlock2(2), munlock(2)
+        residency(offset=0, length=None)                        mincore(2)
+
+    >>> m.flush()
+    >>> m.dirty  # while a writable view exists, anything may have been written
+    True
+    >>> m.residency(0, 4096)[:1]
+    b'\\x01'
+    >>> m.advise(sharedmmap.Advice.SEQUENTIAL)
+
+    **After a fault** every call raises, until ``restore()``:
+
+    >>> os.truncate("example", 0)
+    >>> m.read_uint64_at(64)
+    Traceback (most recent call last):
+      ...
+    sharedmmap.MappingFaultError: [Errno 6] no page for offset 64 of the mapping: the file is 0 bytes long now
+    >>> m.restore()
+    >>> m.accessible
+    0
+    >>> m.close()
+    >>> m.read_uint64_at(64)
+    Traceback (most recent call last):
+      ...
+    sharedmmap.UnmappedMemoryError: the file is not mapped any more
+
+    A ``File`` may be handed to a process of ``multiprocessing``: as an argument, or through a
+    ``Queue``, a ``Pipe`` or a ``Pool``. It is mapped there, through a duplicate of the descriptor,
+    with the same offset, length and protection, and belongs to that process. ``pickle`` and
+    ``copy`` refuse it.
     """
 
     __slots__ = ("__weakref__", "_region")

@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-import struct
-from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 from child import output
 
-from sharedmmap import File, MappingFaultError, OutOfBoundsError, Prot, UnmappedMemoryError
+from sharedmmap import File, MappingFaultError, OutOfBoundsError, UnmappedMemoryError
 
 mmap_dict = pytest.importorskip("prometheus_client.mmap_dict")
-
-
-def mapped(fd, length, access=mmap.ACCESS_WRITE):
-    return File(fd, 0, length, Prot.READ if access == mmap.ACCESS_READ else Prot.READ | Prot.WRITE)
-
-
-def unpack_from(layout):
-    """struct's, which needs a buffer; a File takes the same place as the source."""
-
-    def unpack(source, offset):
-        if isinstance(source, File):
-            return source.read_struct_at(layout, offset)
-        return struct.unpack_from(layout, source, offset)
-
-    return unpack
+from recipes.prometheus import REPLACED  # noqa: E402  (which needs prometheus_client)
 
 
 def over_sharedmmap():
-    """The four names of the module that know what a mapping is."""
-    return mock.patch.multiple(
-        mmap_dict,
-        mmap=SimpleNamespace(mmap=mapped, **{name: getattr(mmap, name) for name in CONSTANTS}),
-        _unpack_integer=unpack_from("i"),
-        _unpack_two_doubles=unpack_from("dd"),
-    )
+    """The names of the module that know what a mapping is, replaced."""
+    return mock.patch.multiple(mmap_dict, **REPLACED)
 
 
-CONSTANTS = "ACCESS_READ", "ACCESS_WRITE", "PAGESIZE"
 ROOM = mmap_dict._INITIAL_MMAP_SIZE
 
 
