@@ -1,0 +1,155 @@
+"""Shows the results of several runs, one for each interpreter: a chart, and tables for people to read.
+
+``python tests/bench --publish FILE...`` writes, from files that ``--json`` has made, ``.github/speed.svg``, the
+figures in ``README.md``, and the tables in ``tests/bench/README.md``. It measures nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from report import Result, figure, gain, ratio, table
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / ".github" / "speed.svg"
+ALTERNATIVES = (
+    "mmap",
+    "Value with its lock",
+    "multiprocessing.Lock",
+    "Pipe",
+)  # the first that a row has is compared
+SKIPPED = re.compile(r"\b(16 B|1 KiB|64 KiB)$")  # between the sizes that the chart shows
+IN_SHORT = (
+    "read uint64 below 2^63",
+    "write uint64 below 2^63",
+    "m[a:b], 64 B",
+    "m[a:b], 1 MiB",
+    "read a <QQd record",
+    "1,000 uint64 at once",
+    "find, hard",
+    "atomic add",
+    "with mutex: pass",
+    "map and unmap",
+    "a 64-byte message to another process",
+)
+
+Run = dict[str, Any]
+"""What ``--json`` writes: the machine, and the results."""
+
+
+def load(paths: list[str]) -> list[Run]:
+    return [json.loads(Path(path).read_text()) for path in paths]
+
+
+def name_of(run: Run) -> str:
+    """The interpreter: ``CPython 3.11``."""
+    implementation, version = run["machine"].split()[:2]
+    return f"{implementation} {'.'.join(version.split('.')[:2])}"
+
+
+def alternative(result: Result) -> str:
+    """The peer that ours is compared with."""
+    return next(peer for peer in ALTERNATIVES if peer in result["seconds"])
+
+
+def texts(runs: list[Run]) -> dict[Path, tuple[str, str]]:
+    """For each page, the name of the part that is written, and its text."""
+    return {
+        ROOT / "README.md": ("speed", short_table(runs)),
+        ROOT / "tests" / "bench" / "README.md": ("tables", "\n\n".join(map(long_tables, runs))),
+    }
+
+
+def replaced(page: str, name: str, text: str) -> str:
+    """The page with the part between the comments of that name replaced."""
+    pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end of {name} -->)"
+    return re.sub(pattern, lambda found: f"{found[1]}\n{text}\n\n{found[2]}", page, flags=re.DOTALL)
+
+
+def publish(paths: list[str]) -> None:
+    runs = load(paths)
+    CHART.write_text(chart(runs), encoding="utf-8")
+    for page, (name, text) in texts(runs).items():
+        page.write_text(replaced(page.read_text(encoding="utf-8"), name, text), encoding="utf-8")
+
+
+def short_table(runs: list[Run]) -> str:
+    lines = ["| | beside |" + "".join(f" {name_of(run)} |" for run in runs), "|---|---|" + "---:|" * len(runs)]
+    for name in IN_SHORT:
+        found = [next(result for result in run["results"] if result["operation"] == name) for run in runs]
+        cells = [
+            f"{figure(result['seconds']['ours'])} ({ratio(result, alternative(result)):.2f})" for result in found
+        ]
+        lines.append(f"| {name} | `{alternative(found[0])}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def long_tables(run: Run) -> str:
+    """Ours beside the alternative of each row, and then beside the peers that few rows have."""
+    main, rest = [], []
+    for result in run["results"]:
+        seconds = result["seconds"]
+        chosen = {"ours", alternative(result)} if "mmap" in seconds else set(seconds)
+        main.append({**result, "seconds": {peer: seconds[peer] for peer in seconds if peer in chosen}})
+        others = {peer: seconds[peer] for peer in seconds if peer == "ours" or peer not in chosen}
+        if len(others) > 1:
+            rest.append({**result, "seconds": others})
+    one, two = "64 MiB copied by one thread", "64 MiB copied by each of 2 threads"
+    shown = "\n".join((run["machine"], table(main), gain(run["results"], one, two)))
+    return f"### {name_of(run)}\n\n```text\n{shown}\n```\n\n```text\n{table(rest)}\n```"
+
+
+# ---- the chart ----
+
+WIDTH, LABELS, MARGIN, ROW, HEAD = 900, 330, 24, 17, 74
+LEAST, MOST = 0.01, 10.0
+COLOURS = "#2563eb", "#0d9488", "#ea580c"
+
+
+def chart(runs: list[Run]) -> str:
+    """The ratio of our time to the alternative's for each operation, a mark for each interpreter."""
+    names = [r["operation"] for r in runs[0]["results"] if not SKIPPED.search(r["operation"])]
+    height = HEAD + ROW * len(names) + 34
+    bottom = HEAD + ROW * len(names)
+
+    def across(value: float) -> float:
+        share = math.log(max(LEAST, min(MOST, value)) / LEAST) / math.log(MOST / LEAST)
+        return LABELS + share * (WIDTH - LABELS - MARGIN)
+
+    def text(x: float, y: float, words: str, style: str = "") -> str:
+        return f'<text x="{x:.0f}" y="{y:.0f}" {style}>{escape(words)}</text>'
+
+    end, middle = 'text-anchor="end"', 'text-anchor="middle"'
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        'font-family="system-ui, sans-serif" font-size="12" fill="#1f2937">',
+        f'<rect width="{WIDTH}" height="{height}" rx="8" fill="#ffffff"/>',
+        f'<path d="M{LABELS} {HEAD}H{across(1):.0f}V{bottom}H{LABELS}z" fill="#f0fdf4"/>',
+        text(16, 26, "Time of sharedmmap / time of the alternative", 'font-size="15" font-weight="600"'),
+        text(across(1) - 8, HEAD - 8, "sharedmmap is faster", f'{end} fill="#15803d"'),
+        text(across(1) + 8, HEAD - 8, "slower", 'fill="#b91c1c"'),
+    ]
+    for run, colour, x in zip(runs, COLOURS, range(LABELS + 90, WIDTH, 160)):
+        parts += [f'<circle cx="{x}" cy="22" r="4.5" fill="{colour}"/>', text(x + 10, 26, name_of(run))]
+    for value in (0.01, 0.03, 0.1, 0.3, 1, 3, 10):
+        line = '"#374151" stroke-width="1.5"' if value == 1 else '"#e5e7eb"'
+        x = across(value)
+        parts.append(f'<path d="M{x:.1f} {HEAD}V{bottom}" stroke={line}/>')
+        parts.append(text(x, bottom + 18, f"{value:g}", middle))
+    for row, name in enumerate(names):
+        y = HEAD + ROW * row + ROW / 2
+        found = [next(r for r in run["results"] if r["operation"] == name) for run in runs]
+        peer = alternative(found[0])
+        label = escape(name) + ("" if peer == "mmap" else f' <tspan fill="#6b7280">({escape(peer)})</tspan>')
+        parts.append(f'<text x="{LABELS - 10}" y="{y + 4:.0f}" {end}>{label}</text>')
+        parts.append(f'<path d="M{LABELS} {y:.1f}H{WIDTH - MARGIN}" stroke="#f3f4f6"/>')
+        for run, result, colour in zip(runs, found, COLOURS):
+            value = ratio(result, peer)
+            title = f"<title>{escape(f'{name}, {name_of(run)}: {value:.2f}')}</title>"
+            parts.append(f'<circle cx="{across(value):.1f}" cy="{y:.1f}" r="4.5" fill="{colour}">{title}</circle>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
