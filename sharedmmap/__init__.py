@@ -187,6 +187,41 @@ The first four have the base ``sharedmmap.Error``. What the kernel refuses is an
 with its errno; the text names the system call, and the limit that was met, where there is one.
 
 
+Compared with mmap.mmap
+
+    access after the file shrank    mmap: SIGBUS. Here: ``MappingFaultError``, then ``restore()``.
+    write with the disk full        mmap: SIGBUS. Here: ``MappingFaultError`` with ENOSPC;
+                                    ``reserve()`` asks for the space beforehand.
+    close while a view exists       mmap: ``BufferError``; on PyPy it closes, and reading the
+                                    view raises. Here: unmaps, and the view stays valid.
+    growing                         mmap: ``resize()``, for this process alone, and not while a
+                                    buffer is exported. Here: ``reserve()``, seen by all that
+                                    mapped with room.
+    mapping past the end            mmap: ``ValueError``. Here: allowed.
+    mapping an empty file           mmap: ``ValueError``. Here: an empty ``File``.
+    offset in the file              mmap: a multiple of ALLOCATIONGRANULARITY. Here: any.
+    integers                        mmap: ``struct.pack_into``, which on CPython writes zeros
+                                    first. Here: one load or store, where aligned.
+    atomic operations               mmap: none. Here: ``AtomicUint32``, ``AtomicUint64``.
+    locks between processes         mmap: none. Here: ``Mutex``.
+    ``flush()``                     mmap: msync(2) each time. Here: msync(2) if something was
+                                    written; after a failure it is still dirty.
+    mlock(2), mincore(2)            mmap: none. Here: ``lock()``, ``unlock()``, ``residency()``.
+    ``read``, ``seek``, ...         mmap: methods, with one position. Here: ``stream()``, as many
+                                    as wanted, each with its position.
+    iteration, ``in``               mmap: bytes of length 1. Here: as for ``bytes``: integers;
+                                    ``in`` takes both, and sequences.
+    the memory itself               mmap: the object is a buffer. Here: ``view()``.
+    private, anonymous mappings     mmap: yes. Here: no.
+    SIGBUS handler                  mmap: none. Here: one for the process.
+    Windows                         mmap: yes. Here: no.
+    comes with                      mmap: Python. Here: cffi, and a C compiler to build it.
+
+``mmap`` is the better choice where a program on CPython reads or writes millions of single small
+values in a loop, in a file that nobody else can truncate and on a disk that cannot fill up; where
+the memory itself is wanted; for private and anonymous mappings; and on Windows.
+
+
 Platforms
 
 Linux and macOS, 64-bit, little-endian; CPython 3.9 and later, PyPy 3.9 and later. Anywhere else

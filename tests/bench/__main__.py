@@ -14,7 +14,8 @@ from pathlib import Path
 
 sys.path[0:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
-import report  # noqa: E402  (found by the line above)
+import publish  # noqa: E402  (found by the line above)
+import report  # noqa: E402
 from operations import ONE_THREAD, TWO_THREADS, operations  # noqa: E402
 from timing import measure  # noqa: E402
 
@@ -25,8 +26,17 @@ def main() -> None:
     parser.add_argument("--beside", metavar="PEER", help="only this peer, where it has the operation")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count (default: %(default)s)")
     parser.add_argument("--json", metavar="PATH", help="write the figures to PATH")
-    parser.add_argument("--chart", metavar="PATH", help="draw the ratios to PATH (a PNG; needs matplotlib)")
+    parser.add_argument(
+        "--publish",
+        metavar="PATH",
+        nargs="+",
+        help="measure nothing; write the chart and the tables of the README files from what --json has written, "
+        "a PATH for each interpreter",
+    )
     options = parser.parse_args()
+    if options.publish:
+        publish.publish(options.publish)
+        return
 
     results = []
     with tempfile.TemporaryDirectory() as folder:
@@ -37,7 +47,8 @@ def main() -> None:
             if options.beside in operation.peers:
                 operation.peers = {peer: operation.peers[peer] for peer in ("ours", options.beside)}
             print(f"\r{operation.name:60}", end="", file=sys.stderr, flush=True)
-            results.append({"operation": operation.name, "seconds": measure(operation, options.rounds)})
+            seconds = {peer: float(f"{taken:.4g}") for peer, taken in measure(operation, options.rounds).items()}
+            results.append({"operation": operation.name, "seconds": seconds})
     print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
     print(report.machine())
     for peer in absent:
@@ -45,9 +56,8 @@ def main() -> None:
     print(report.table(results))
     print(report.gain(results, ONE_THREAD, TWO_THREADS))
     if options.json:
-        Path(options.json).write_text(json.dumps({"machine": report.machine(), "results": results}, indent=1))
-    if options.chart:
-        report.chart(results, options.chart)
+        run = {"machine": report.machine(), "results": results}
+        Path(options.json).write_text(json.dumps(run, indent=1) + "\n")
 
 
 if __name__ == "__main__":

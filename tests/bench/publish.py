@@ -13,10 +13,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from operations import ONE_THREAD, TWO_THREADS
 from report import Result, figure, gain, ratio, table
 
 ROOT = Path(__file__).parents[2]
-CHART = ROOT / ".github" / "speed.svg"
 ALTERNATIVES = (
     "mmap",
     "Value with its lock",
@@ -24,8 +24,9 @@ ALTERNATIVES = (
     "Pipe",
 )  # the first that a row has is compared
 SKIPPED = re.compile(r"\b(16 B|1 KiB|64 KiB)$")  # between the sizes that the chart shows
+SMALL_CALL = "read uint64 below 2^63"
 IN_SHORT = (
-    "read uint64 below 2^63",
+    SMALL_CALL,
     "write uint64 below 2^63",
     "m[a:b], 64 B",
     "m[a:b], 1 MiB",
@@ -43,7 +44,13 @@ Run = dict[str, Any]
 
 
 def load(paths: list[str]) -> list[Run]:
-    return [json.loads(Path(path).read_text()) for path in paths]
+    return [json.loads(Path(path).read_text(encoding="utf-8")) for path in paths]
+
+
+def rows(runs: list[Run]) -> dict[str, list[Result]]:
+    """By operation, the results of all runs, for the operations that all of them have."""
+    found = [{result["operation"]: result for result in run["results"]} for run in runs]
+    return {name: [run[name] for run in found] for name in found[0] if all(name in run for run in found)}
 
 
 def name_of(run: Run) -> str:
@@ -57,12 +64,10 @@ def alternative(result: Result) -> str:
     return next(peer for peer in ALTERNATIVES if peer in result["seconds"])
 
 
-def texts(runs: list[Run]) -> dict[Path, tuple[str, str]]:
-    """For each page, the name of the part that is written, and its text."""
-    return {
-        ROOT / "README.md": ("speed", short_table(runs)),
-        ROOT / "tests" / "bench" / "README.md": ("tables", "\n\n".join(map(long_tables, runs))),
-    }
+def readme(page: str, runs: list[Run]) -> str:
+    """``README.md`` with the figures of these runs."""
+    page = re.sub(r"^\| read a `uint64`: .*$", small_calls(runs), page, flags=re.MULTILINE)
+    return replaced(page, "speed", short_table(runs))
 
 
 def replaced(page: str, name: str, text: str) -> str:
@@ -71,22 +76,41 @@ def replaced(page: str, name: str, text: str) -> str:
     return re.sub(pattern, lambda found: f"{found[1]}\n{text}\n\n{found[2]}", page, flags=re.DOTALL)
 
 
+def pages(runs: list[Run]) -> dict[Path, str]:
+    """What is written, by its path."""
+    main, bench = ROOT / "README.md", ROOT / "tests" / "bench" / "README.md"
+    tables = "\n\n".join(map(long_tables, runs))
+    return {
+        ROOT / ".github" / "speed.svg": chart(runs),
+        main: readme(main.read_text(encoding="utf-8"), runs),
+        bench: replaced(bench.read_text(encoding="utf-8"), "tables", tables),
+    }
+
+
 def publish(paths: list[str]) -> None:
-    runs = load(paths)
-    CHART.write_text(chart(runs), encoding="utf-8")
-    for page, (name, text) in texts(runs).items():
-        page.write_text(replaced(page.read_text(encoding="utf-8"), name, text), encoding="utf-8")
+    for path, text in pages(load(paths)).items():
+        path.write_text(text, encoding="utf-8")
 
 
 def short_table(runs: list[Run]) -> str:
     lines = ["| | beside |" + "".join(f" {name_of(run)} |" for run in runs), "|---|---|" + "---:|" * len(runs)]
-    for name in IN_SHORT:
-        found = [next(result for result in run["results"] if result["operation"] == name) for run in runs]
-        cells = [
-            f"{figure(result['seconds']['ours'])} ({ratio(result, alternative(result)):.2f})" for result in found
-        ]
-        lines.append(f"| {name} | `{alternative(found[0])}` | {' | '.join(cells)} |")
+    for name, found in rows(runs).items():
+        if name in IN_SHORT:
+            peer = alternative(found[0])
+            cells = [f"{figure(result['seconds']['ours'])} ({ratio(result, peer):.2f})" for result in found]
+            lines.append(f"| {name} | `{peer}` | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def small_calls(runs: list[Run]) -> str:
+    """A row of the table that says which package to use when: the first run, and the last."""
+    shown = runs[0], runs[-1]
+    cells = []
+    for peer in ("mmap", "numpy.memmap", "shared_memory", "ours"):
+        seconds = [rows([run])[SMALL_CALL][0]["seconds"].get(peer) for run in shown]
+        cells.append(", ".join("?" if found is None else figure(found) for found in seconds))
+    cells.insert(-1, "as `mmap`")
+    return f"| read a `uint64`: {', '.join(map(name_of, shown))} | {' | '.join(cells)} |"
 
 
 def long_tables(run: Run) -> str:
@@ -99,23 +123,22 @@ def long_tables(run: Run) -> str:
         others = {peer: seconds[peer] for peer in seconds if peer == "ours" or peer not in chosen}
         if len(others) > 1:
             rest.append({**result, "seconds": others})
-    one, two = "64 MiB copied by one thread", "64 MiB copied by each of 2 threads"
-    shown = "\n".join((run["machine"], table(main), gain(run["results"], one, two)))
+    shown = "\n".join((run["machine"], table(main), gain(run["results"], ONE_THREAD, TWO_THREADS)))
     return f"### {name_of(run)}\n\n```text\n{shown}\n```\n\n```text\n{table(rest)}\n```"
 
 
 # ---- the chart ----
 
-WIDTH, LABELS, MARGIN, ROW, HEAD = 900, 330, 24, 17, 74
+WIDTH, LABELS, MARGIN, ROW, HEAD = 900, 360, 24, 17, 88
 LEAST, MOST = 0.01, 10.0
 COLOURS = "#2563eb", "#0d9488", "#ea580c"
 
 
 def chart(runs: list[Run]) -> str:
     """The ratio of our time to the alternative's for each operation, a mark for each interpreter."""
-    names = [r["operation"] for r in runs[0]["results"] if not SKIPPED.search(r["operation"])]
-    height = HEAD + ROW * len(names) + 34
-    bottom = HEAD + ROW * len(names)
+    shown = {name: found for name, found in rows(runs).items() if not SKIPPED.search(name)}
+    bottom = HEAD + ROW * len(shown)
+    height = bottom + 34
 
     def across(value: float) -> float:
         share = math.log(max(LEAST, min(MOST, value)) / LEAST) / math.log(MOST / LEAST)
@@ -131,19 +154,19 @@ def chart(runs: list[Run]) -> str:
         f'<rect width="{WIDTH}" height="{height}" rx="8" fill="#ffffff"/>',
         f'<path d="M{LABELS} {HEAD}H{across(1):.0f}V{bottom}H{LABELS}z" fill="#f0fdf4"/>',
         text(16, 26, "Time of sharedmmap / time of the alternative", 'font-size="15" font-weight="600"'),
+        text(16, 46, "The alternative is mmap, or what stands in brackets. Marks beyond the axis are at its ends.", 'fill="#6b7280"'),
         text(across(1) - 8, HEAD - 8, "sharedmmap is faster", f'{end} fill="#15803d"'),
         text(across(1) + 8, HEAD - 8, "slower", 'fill="#b91c1c"'),
     ]
-    for run, colour, x in zip(runs, COLOURS, range(LABELS + 90, WIDTH, 160)):
+    for run, colour, x in zip(runs, COLOURS, range(WIDTH - MARGIN - 125 * len(runs), WIDTH, 125)):
         parts += [f'<circle cx="{x}" cy="22" r="4.5" fill="{colour}"/>', text(x + 10, 26, name_of(run))]
-    for value in (0.01, 0.03, 0.1, 0.3, 1, 3, 10):
+    for value in (LEAST, 0.03, 0.1, 0.3, 1, 3, MOST):  # what lies beyond the least and the most is drawn there
         line = '"#374151" stroke-width="1.5"' if value == 1 else '"#e5e7eb"'
         x = across(value)
         parts.append(f'<path d="M{x:.1f} {HEAD}V{bottom}" stroke={line}/>')
         parts.append(text(x, bottom + 18, f"{value:g}", middle))
-    for row, name in enumerate(names):
+    for row, (name, found) in enumerate(shown.items()):
         y = HEAD + ROW * row + ROW / 2
-        found = [next(r for r in run["results"] if r["operation"] == name) for run in runs]
         peer = alternative(found[0])
         label = escape(name) + ("" if peer == "mmap" else f' <tspan fill="#6b7280">({escape(peer)})</tspan>')
         parts.append(f'<text x="{LABELS - 10}" y="{y + 4:.0f}" {end}>{label}</text>')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from typing import Any
 
 Result = dict[str, Any]
@@ -62,20 +61,3 @@ def gain(results: list[Result], one: str, two: str) -> str:
         return ""
     rates = [f"{peer} {2 * seconds[one][peer] / seconds[two][peer]:.2f}" for peer in seconds[one]]
     return f"throughput of two threads over one: {', '.join(rates)}".replace("ours", "sharedmmap")
-
-
-def chart(results: list[Result], path: str) -> None:
-    """The ratios to the standard mmap, as bars."""
-    from matplotlib import pyplot
-
-    shown = [result for result in reversed(results) if "mmap" in result["seconds"]]
-    ratios = [ratio(result, "mmap") for result in shown]
-    figure, axes = pyplot.subplots(figsize=(9, 0.32 * len(shown) + 1.5))
-    axes.barh([result["operation"] for result in shown], ratios, color=["C0" if r <= 1 else "C1" for r in ratios])
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xscale("log")
-    axes.set_xlabel("time of sharedmmap / time of the standard mmap (less is better)")
-    axes.set_title(machine(), fontsize=9)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    print(f"chart: {path}", file=sys.stderr)
