@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import struct
 import sys
@@ -61,6 +62,8 @@ def main() -> None:
     if options.command is None:
         _tour.main()
         return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # of names that the output cannot show
     try:
         if options.command == "info":
             _inspect.info(options.file)

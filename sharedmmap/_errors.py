@@ -40,7 +40,8 @@ class MappingFaultError(Error, OSError):
 
     ``errno`` and the text name the cause as found out afterwards: ``ENXIO``, the file is shorter than the
     mapping; ``ENOSPC``, no space left on the device; ``EIO``, anything else. ``offset`` is where it happened,
-    in bytes from the start of the mapping. ``File.restore()`` maps the file afresh.
+    in bytes from the start of the mapping. Every call raises it until ``File.restore()``, which maps the file
+    again; where only a ``flush`` found the file shorter, only every ``flush`` does.
     """
 
     def __init__(self, errno: int, text: str, offset: int) -> None:

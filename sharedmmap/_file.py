@@ -173,6 +173,8 @@ class File:
         lock(offset=0, length=None, *, on_fault=False), unlock  mlock(2), mlock2(2), munlock(2)
         residency(offset=0, length=None)                        mincore(2)
 
+    ``Sync``, ``Advice`` and ``Prot`` are enums; the constants of the mmap module are accepted too.
+
     >>> m.flush()
     >>> m.dirty  # while a writable view exists, anything may have been written
     True

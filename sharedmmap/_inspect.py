@@ -170,7 +170,7 @@ def _inode(path: str, m: File) -> str:
 
 def _command(pid: int) -> str:
     with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-        return file.read().strip()
+        return "".join(letter if letter.isprintable() else "?" for letter in file.read().strip())
 
 
 def _describe(mapping: _Mapping) -> str:

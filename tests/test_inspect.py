@@ -127,6 +127,12 @@ def test_info_tells_who_locks_the_file(path: Path) -> None:
         del mutex
 
 
+def test_info_of_a_file_whose_name_the_output_cannot_show(tmp_path: Path) -> None:
+    path = tmp_path / "é"
+    path.touch()
+    assert info(path, "ascii")["file"] == [f"{tmp_path}/\\xe9"]
+
+
 def test_info_of_an_empty_file(tmp_path: Path) -> None:
     path = tmp_path / "empty"
     path.touch()
