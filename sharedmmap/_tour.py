@@ -69,7 +69,7 @@ def exchange(process: subprocess.Popen[str], line: object = None) -> str:
 
 
 def be_the_neighbour(path: str) -> None:
-    """The second process: maps the file once, and writes in capitals what stands at each offset that it is told."""
+    """The second process: maps the file once, and puts the text at each offset that it is told into capitals."""
     with sharedmmap.open(path, capacity=ROOM) as m:
         for offset in map(int, sys.stdin):
             heard = m.read_string_at(offset, len(SENTENCE))
