@@ -153,7 +153,7 @@ def _users(path: str, m: File) -> dict[str, str]:
             pass
     users = users or ["nobody"]
     if hidden:
-        users.append(f"not known of {hidden} other processes: permission denied")
+        users.append(f"not known of {hidden} {'process' if hidden == 1 else 'processes'}: permission denied")
     return {"mapped by": "\n".join(users), "locks": "\n".join(_locks(inode) or ["none"])}
 
 
