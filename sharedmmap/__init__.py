@@ -212,7 +212,7 @@ Compared with mmap.mmap
     iteration, ``in``               mmap: bytes of length 1. Here: as for ``bytes``: integers;
                                     ``in`` takes both, and sequences.
     the memory itself               mmap: the object is a buffer. Here: ``view()``.
-    private, anonymous mappings     mmap: yes. Here: no.
+    private, anonymous mappings     mmap: yes. Here: no (but a file of ``os.memfd_create``).
     SIGBUS handler                  mmap: none. Here: one for the process.
     Windows                         mmap: yes. Here: no.
     comes with                      mmap: Python. Here: cffi, and a C compiler to build it.

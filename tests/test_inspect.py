@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import mmap
 import os
 import struct
@@ -78,7 +79,7 @@ def test_info_tells_the_size_and_the_holes(tmp_path: Path) -> None:
 def test_info_draws_which_pages_are_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(256 * PAGE))
-    resident = bytes(number % 4 == 0 or number < 128 for number in range(256))
+    resident = bytes(number % 32 == 0 or number < 128 for number in range(256))
 
     def residency(self: sharedmmap.File, offset: int, length: int) -> bytes:
         return resident[offset // PAGE : (offset + length) // PAGE]
@@ -87,7 +88,7 @@ def test_info_draws_which_pages_are_in_memory(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(_inspect, "CELLS", 8)
     monkeypatch.setattr(_inspect, "drawable", lambda wanted, plain: plain)
     with sharedmmap.open(path, "r") as m:
-        assert _inspect._resident(m) == {"resident": "160 of 256 pages\n[####::::]"}
+        assert _inspect._resident(m) == {"resident": "132 of 256 pages\n[####....]"}  # one page shows
 
 
 def test_info_draws_with_what_the_output_can_show(path: Path) -> None:
@@ -125,6 +126,30 @@ def test_info_tells_who_locks_the_file(path: Path) -> None:
             f"POSIX write lock of bytes 5 to 14 is held by process {os.getpid()}",
         ]
         del mutex
+
+
+LOCKS = """\
+1: OFDLCK ADVISORY  WRITE -1 fe:00:7 4611686018427387909 4611686018427387909
+2: OFDLCK ADVISORY  READ -1 fe:00:7 0 0
+3: POSIX  ADVISORY  WRITE 12 fe:00:7 4611686018427387904 EOF
+3: -> POSIX  ADVISORY  WRITE 13 fe:00:7 0 9
+4: FLOCK  ADVISORY  WRITE 12 fe:00:8 0 EOF
+"""
+
+
+def test_info_tells_locks_of_all_kinds_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_inspect, "open", lambda *_, **__: io.StringIO(LOCKS), raising=False)
+    assert _inspect._locks("fe:00:7") == [
+        "OFDLCK read lock of bytes 0 to 0 is held by an open file description",
+        "POSIX write lock of bytes 4611686018427387904 to EOF is held by process 12",
+        "POSIX write lock of bytes 0 to 9 is waited for by process 13",
+        "1 File with mutexes",
+    ]
+
+
+def test_info_shows_no_control_characters_of_a_process_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_inspect, "open", lambda *_, **__: io.StringIO("a\x1b[31mb\n"), raising=False)
+    assert _inspect._command(1) == "a?[31mb"
 
 
 def test_info_of_a_file_whose_name_the_output_cannot_show(tmp_path: Path) -> None:

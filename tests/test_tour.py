@@ -99,7 +99,7 @@ BREAKAGES = {
     "share": ("main.NEIGHBOUR = 'input()'", "the length that the neighbour sees is '', not "),
     "flush": ("File.flush = lambda self: None", "dirty after is True, not False"),
     "grow": ("File.reserve = lambda self, length: None", "the accessible length is "),
-    "mutex": ("main.HOLDER = 'print()'", "what the holder says is '', not 'held'"),
+    "mutex": ("main.repair = lambda m: None", "what was repaired is [1, 0], not [1, 1]"),
     "cut": ("os.truncate = lambda path, length: None", "came back where MappingFaultError was due"),
     "compare": (
         'main.STANDARD_MMAP = \'print("mapped", flush=True); input(); print("alive")\'',
