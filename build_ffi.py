@@ -199,7 +199,7 @@ FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 LIMITED_API = not FREE_THREADED and not sysconfig.get_config_var("Py_DEBUG")
 OPTIONS: dict[str, Any] = {
     "include_dirs": [str(CSRC)],
-    "extra_compile_args": ["-std=gnu11", "-Werror=implicit-function-declaration"],
+    "extra_compile_args": ["-std=gnu11", "-Werror=implicit-function-declaration", "-fvisibility=hidden"],
     "py_limited_api": LIMITED_API,
     "define_macros": [
         ("_GNU_SOURCE", "1"),

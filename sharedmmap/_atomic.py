@@ -167,10 +167,11 @@ class AtomicUint32(_AtomicWord, scalar="uint32"):
     __slots__ = ()
 
     def wait(self, expected: SupportsIndex, timeout: float | None = None) -> bool:
-        """Sleeps while the value is ``expected``, until ``notify`` is called on the word by any process.
+        """Waits while the value is ``expected``, until another thread or process changes it and calls ``notify``.
 
         Returns at once where the value differs. ``timeout`` is in seconds: False if it has passed. True says
-        that it is time to look at the value again, not that it has changed. Before it sleeps it may look at the
+        that it is time to look at the value again, not that it has changed. A ``notify`` without a change may come
+        while nobody sleeps, between two looks; then it wakes nobody. Before it sleeps it may look at the
         value for up to 50 microseconds: where that has paid off before, and the process may run on more than one
         core. Signal handlers run meanwhile; ``unmap()`` in another thread ends the wait with
         ``UnmappedMemoryError``. See futex(2).
@@ -187,9 +188,10 @@ class AtomicUint32(_AtomicWord, scalar="uint32"):
                 return True
             if outcome < 0:
                 self.load()
-            elif time.monotonic() >= deadline:
+            elif left <= 0:
                 return False
             else:
+                self._region.refresh()  # where the file is cut within the page of the word, there is no fault
                 span = min(2 * span, longest)
 
     def notify(self, count: SupportsIndex = 1) -> int:

@@ -17,6 +17,14 @@ from ._region import Region, call_failed
 __all__ = ["advise", "flush", "lock", "reserve", "residency", "unlock"]
 
 
+def _require_success(region: Region, failed: bool, call: str) -> None:
+    """Raises where the region is not live, for then the call was about zero pages; else what the call said."""
+    reason = ffi.errno
+    region.check()
+    if failed:
+        raise os_error(reason, call)
+
+
 def flush(region: Region, flags: int, offset: SupportsIndex, length: SupportsIndex | None) -> None:
     flags = as_index(flags)
     start, size = region.pages(offset, length)
@@ -41,9 +49,7 @@ def flush(region: Region, flags: int, offset: SupportsIndex, length: SupportsInd
 def advise(region: Region, advice: int, offset: SupportsIndex, length: SupportsIndex | None) -> None:
     advice = Advice(as_index(advice))
     start, size = region.pages(offset, length)
-    if size and lib.madvise(start, size, advice):
-        raise os_error(ffi.errno, "madvise")
-    region.check()
+    _require_success(region, bool(size and lib.madvise(start, size, advice)), "madvise")
 
 
 def lock(region: Region, offset: SupportsIndex, length: SupportsIndex | None, on_fault: bool) -> None:
@@ -61,17 +67,13 @@ def lock(region: Region, offset: SupportsIndex, length: SupportsIndex | None, on
 
 def unlock(region: Region, offset: SupportsIndex, length: SupportsIndex | None) -> None:
     start, size = region.pages(offset, length)
-    if size and lib.munlock(start, size):
-        raise os_error(ffi.errno, "munlock")
-    region.check()
+    _require_success(region, bool(size and lib.munlock(start, size)), "munlock")
 
 
 def residency(region: Region, offset: SupportsIndex, length: SupportsIndex | None) -> bytes:
     start, size = region.pages(offset, length)
     found = ffi.new("unsigned char[]", -(-size // PAGE))
-    if size and lib.mincore(start, size, found):
-        raise os_error(ffi.errno, "mincore")
-    region.check()
+    _require_success(region, bool(size and lib.mincore(start, size, found)), "mincore")
     return bytes(byte & 1 for byte in ffi.buffer(found)[:])
 
 

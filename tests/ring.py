@@ -53,7 +53,9 @@ class _End:
 
     def _follow(self) -> None:
         """Waits until the other end has moved on, and perhaps returns sooner."""
-        if not self._other.wait(self._there, GLANCE):
+        if self._mine.load() & ~ASLEEP != self._here:  # a signal handler raised within _advance()
+            self._advance(0)
+        if not self._other.wait(self._there, GLANCE) or self._other.load() == self._there | ASLEEP:
             while self._other.fetch_or(ASLEEP) & ~ASLEEP == self._there:
                 if self._other.wait(self._there | ASLEEP, LOOK) or self._peer.owner_alive():
                     continue

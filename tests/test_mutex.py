@@ -277,6 +277,19 @@ def test_a_free_mutex_is_acquired_whatever_the_timeout(path, timeout):
         assert mutex.owner_alive() is True
 
 
+def test_trying_a_mutex_that_is_held_writes_nothing(path):
+    """So its release need not look for somebody to wake."""
+    with sharedmmap.open(path) as m, sharedmmap.open(path) as other:
+        mutex = m.mutex_at(0)
+        assert mutex.acquire()
+        before = m[:4]
+        for timeout in 0, -1:
+            assert not other.mutex_at(0).acquire(timeout)
+        assert m[:4] == before
+        assert not other.dirty
+        mutex.release()
+
+
 @pytest.mark.parametrize("timeout", [0, -1, -math.inf, 0.001, 0.12])
 def test_it_times_out(path, timeout):
     with sharedmmap.open(path) as m:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import enum
 import inspect
 import re
@@ -180,3 +181,9 @@ def test_a_second_import_leaves_the_first_one_as_it_was(tmp_path):
             print("unmapped")
     """
     assert output(code, tmp_path / "file").split() == ["unmapped", "unmapped"]
+
+
+@pytest.mark.parametrize("function", ["extend", "overlay", "now", "region_map"])
+def test_no_other_library_can_put_its_function_in_the_place_of_one_of_ours(function):
+    """Of what is exported the first one that the linker finds counts, for us too."""
+    assert not hasattr(ctypes.CDLL(sharedmmap._ffi.__file__), function)

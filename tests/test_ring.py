@@ -8,6 +8,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import ring
 from child import output, run
 from hypothesis import given
 from hypothesis import strategies as st
@@ -170,3 +171,48 @@ def test_unmapping_ends_the_wait_for_the_other_end(path, blocks):
     """
     sharedmmap.open(path, "w+", length=DATA + 64).close()
     assert output(code, path, setup=ENDS) == "ended"
+
+
+def test_a_mark_that_a_sleeper_left_does_not_hide_that_the_other_died(path, ends):
+    _, receiver = ends
+    receiver._other.fetch_or(ring.ASLEEP)  # as a signal handler that raises in the wait leaves it
+    with sharedmmap.open(path) as m:
+        receiver._peer = m.mutex_at(SENT + 4)
+        ends[0]._life.release()
+        code = "Sender(m); os.kill(os.getpid(), signal.SIGKILL)"
+        assert run(code, path, setup=ENDS).returncode == -signal.SIGKILL
+        with pytest.raises(ring.PeerDiedError):
+            receiver.receive()
+
+
+@pytest.mark.parametrize("receives", [True, False], ids=["receiver", "sender"])
+def test_an_exception_before_the_other_is_told_leaves_nobody_waiting(ends, receives, monkeypatch):
+    """As of a signal handler, between an end's own note of its position and the one in the file."""
+
+    class Interrupted:
+        def __getattr__(self, name):
+            return getattr(word, name)
+
+        def exchange(self, operand):
+            raise KeyboardInterrupt
+
+    sender, receiver = ends
+    end = receiver if receives else sender
+    word = end._mine
+    sender.send(bytes(60))
+    monkeypatch.setattr(end, "_mine", Interrupted())
+    if not receives:
+        assert receiver.receive() == bytes(60)
+    with pytest.raises(KeyboardInterrupt):
+        receiver.receive() if receives else sender.send(bytes(40))
+    monkeypatch.setattr(end, "_mine", word)
+    if receives:
+        with ThreadPoolExecutor() as pool:
+            sending = pool.submit(sender.send, b"next")
+            assert receiver.receive() == b"next"
+            sending.result()
+    else:
+        with ThreadPoolExecutor() as pool:
+            sending = pool.submit(sender.send, bytes(60))
+            assert [receiver.receive(), receiver.receive()] == [bytes(40), bytes(60)]
+            sending.result()

@@ -293,3 +293,12 @@ def test_where_the_page_has_gone_they_say_so(path, word, call):
     path.write_bytes(b"")
     with pytest.raises(MappingFaultError):
         word.notify() if call == "notify" else word.wait(0, 0)
+
+
+def test_a_cut_within_the_page_of_the_word_ends_a_wait(path, word):
+    """There is no fault: the rest of the page reads as zeros."""
+    with sharedmmap.open(path) as m:
+        at_the_end = m.atomic_uint32_at(60)
+        path.write_bytes(bytes(8))
+        with pytest.raises(sharedmmap.OutOfBoundsError):
+            at_the_end.wait(0)

@@ -137,12 +137,13 @@ static const char *open_and_lock(struct region *region)
     const int fd = open_afresh(region->fd);
     if (fd < 0)
         return "open";
-    const uint32_t id = status_of(region, fd, &status) == 0 ? lock_random_id(fd) : 0;
+    const bool same = status_of(region, fd, &status) == 0;
+    const uint32_t id = same ? lock_random_id(fd) : 0;
     if (id == 0) {
         const int reason = errno;
         close(fd);
         errno = reason;
-        return "fcntl";
+        return same ? "fcntl" : "descriptor";
     }
     enter_list(region);
     region->liveness = fd;
@@ -159,20 +160,14 @@ const char *liveness_open(struct region *region)
     return failed;
 }
 
-/* The lock of the registry is held. */
-static void close_liveness(struct region *region)
-{
-    if (region->liveness < 0)
-        return;
-    atomic_store(&region->owner, 0);
-    close_descriptor(region, &region->liveness);
-    leave_list(region);
-}
-
 void liveness_close(struct region *region)
 {
     registry_lock();
-    close_liveness(region);
+    if (region->liveness >= 0) {
+        atomic_store(&region->owner, 0);
+        close_descriptor(region, &region->liveness);
+        leave_list(region);
+    }
     registry_unlock();
 }
 
@@ -194,7 +189,6 @@ void descriptor_detach(struct region *region)
     region->detached = true;
     if (region->calls == 0)
         close_descriptor(region, &region->fd);
-    close_liveness(region);
     registry_unlock();
 }
 

@@ -4,7 +4,7 @@ int64_t mutex_wait(struct mutex *mutex, int64_t call, int64_t nanoseconds)
 {
     struct word *word = mutex->word;
     const int64_t end = now() + nanoseconds;
-    bool may_wait = nanoseconds > 0, has_spun = false;
+    bool may_wait = true, has_spun = false;
     uint32_t waiters = 0; /* WAITERS as soon as this waiter has slept */
     for (;;) {
         uint32_t owner;
@@ -15,7 +15,9 @@ int64_t mutex_wait(struct mutex *mutex, int64_t call, int64_t nanoseconds)
         if ((seen & OWNER) == 0) {
             if (mutex_exchange(mutex, at, seen, owner | waiters | (seen & WAITERS), call))
                 return TAKEN;
-        } else if (may_wait && !has_spun) {
+        } else if (nanoseconds <= 0) {
+            return is_live(word->region) ? (int64_t)seen : NOT_ACCESSIBLE;
+        } else if (!has_spun) {
             has_spun = true;
             spin_for_change(word, at, seen, nanoseconds);
         } else if (seen & WAITERS || atomic_compare_exchange_strong(at, &seen, seen | WAITERS)) {

@@ -90,11 +90,9 @@ static inline int mutex_leave(struct mutex *mutex, uint32_t desired)
         if (owner == 0 || (seen & OWNER) != owner)
             return is_live(mutex->word->region) ? NOT_HELD : NOT_ACCESSIBLE;
     } while (!atomic_compare_exchange_strong(at, &seen, desired));
-    if (!mark_dirty_and_check(mutex->word->region))
-        return NOT_ACCESSIBLE;
     if (seen & WAITERS && desired == 0)
         futex_wake(at, 1);
-    return RELEASED;
+    return mark_dirty_and_check(mutex->word->region) ? RELEASED : NOT_ACCESSIBLE;
 }
 
 static inline int mutex_release(struct mutex *mutex) { return mutex_leave(mutex, 0); }

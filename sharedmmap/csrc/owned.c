@@ -23,8 +23,10 @@ int owned_close(struct owned *owned)
 
 void owned_free(void *owned)
 {
+    const int saved = errno; /* the collector may run between a call and the look at its errno */
     owned_close(owned);
     free(owned);
+    errno = saved;
 }
 
 int owned_open(struct owned *owned, int directory, const char *path, int flags, unsigned mode)

@@ -173,8 +173,7 @@ int region_unmap(struct region *region)
     wake_sleepers(region);
     if (first)
         overlay(region); /* where that is refused, the file stays under the range until region_close() */
-    else
-        region_disown(region);
+    region_disown(region);
     /* By every call: where the first one was made by a thread that a child of fork(2) does not have, it may have come no
      * further. */
     descriptor_detach(region);
@@ -189,19 +188,20 @@ void region_end(struct region *region)
 }
 
 /* The overlay comes first, which another thread, that has marked the region, may not have got to yet. Else a write that
- * is under way in a third one could reach the file, while another process takes the dead owner's mutexes over. */
+ * is under way in a third one could reach the file, while another process takes the dead owner's mutexes over. Where it
+ * is refused, the owner stays alive until region_close(). */
 void region_disown(struct region *region)
 {
-    if (atomic_load(&region->owner) == 0)
-        return;
-    overlay(region);
-    liveness_close(region);
+    if (atomic_load(&region->owner) != 0 && overlay(region))
+        liveness_close(region);
 }
 
 void region_close(void *closed)
 {
     struct region *region = closed;
+    const int saved = errno; /* the collector may run between a call and the look at its errno */
     region_unmap(region);
+    liveness_close(region);
     registry_lock();
     if (give_back(region)) {
         registry_put_slot(region);
@@ -211,6 +211,7 @@ void region_close(void *closed)
     }
     prepare_overlays(); /* at vm.max_map_count the spare page had to go; now there may be room for one */
     registry_unlock();
+    errno = saved;
 }
 
 void region_keep(struct region *region) { region->kept = true; }

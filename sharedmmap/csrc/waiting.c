@@ -86,8 +86,8 @@ static long futex_wait(struct region *region, _Atomic uint32_t *at, uint32_t see
         {.val = 0, .uaddr = (uintptr_t)&region->ended, .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG},
     };
     const long woken = syscall(SYS_futex_waitv, words, 2, 0, &end, CLOCK_MONOTONIC);
-    if (woken >= 0 || (errno != ENOSYS && errno != EPERM)) /* EPERM: an old seccomp filter */
-        return woken;
+    if (woken >= 0 || errno == EAGAIN || errno == ETIMEDOUT || errno == EINTR)
+        return woken; /* else there is no such call, or a seccomp filter refuses it */
 #endif
     (void)region;
     const struct timespec span = timespec_of(nanoseconds < LOOK ? nanoseconds : LOOK);
