@@ -54,8 +54,8 @@ class File:
     maps to the end of the file as it is now; an empty rest gives an empty ``File``. The mapping may
     reach past the end of the file. ``prot`` must contain ``Prot.READ``. ``trackfd=False`` keeps no
     duplicate of the descriptor (closing one drops the POSIX record locks that the process holds on
-    the file): the whole mapping then counts as accessible, and ``reserve``, ``restore`` and mutexes
-    are refused. ``sharedmmap.open`` opens a file by its path and maps it.
+    the file): the whole mapping then counts as accessible. ``reserve`` and mutexes are refused then,
+    and so is ``restore`` after a fault. ``sharedmmap.open`` opens a file by its path and maps it.
 
     Raises ``ValueError`` for an offset or a length that no mapping can have, and ``OSError`` where
     the kernel refuses; see mmap(2).
@@ -63,7 +63,7 @@ class File:
     Copies and integers go in and out; the memory is handed out by ``view`` alone. Offsets and
     lengths are in bytes, and offsets count from the start of the mapping. The file may be shorter
     than the mapping, grow, shrink, or lose its disk while it is mapped, and any thread may unmap it
-    at any time: a call then raises, and none ends the process.
+    at any time: a call then raises, and the process goes on (``help(sharedmmap)`` has the exceptions).
 
     Every method raises ``UnmappedMemoryError`` after ``unmap()``, ``MappingFaultError`` after a
     fault, ``OutOfBoundsError`` for what is outside the mapping or past the end of the file, and
@@ -336,7 +336,7 @@ class File:
 
     @property
     def dirty(self) -> bool:
-        """Whether something was written since the last complete flush."""
+        """Whether something was written since the last complete flush began; True while one is in progress."""
         region = self._region
         region.check_mapped()
         return not quick.region_is_clean(region.c)

@@ -49,24 +49,27 @@ class Mutex:
     unmapped or restored, or whose mapping was found to have faulted.
 
     **Other locks of the file.** To show that it lives, an owner keeps a second descriptor of the file, with a
-    lock on one byte past offset 2**62 (F_OFD_SETLK in fcntl(2)). So ``fcntl.lockf`` of a whole file fails, or
+    lock on one byte past offset 2**62 (F_OFD_SETLK in fcntl(2)). Who closes that descriptor (``os.closerange``)
+    makes it a dead owner to the others, which take over what it still holds. So ``fcntl.lockf`` of a whole file fails, or
     waits, as long as it has an owner; and while somebody holds such a lock there can be no new owner:
     ``mutex_at`` raises ``BlockingIOError``. Beside mutexes use ``fcntl.flock``, or ``fcntl.lockf`` with a length.
 
     **Signals.** Where a signal handler raises within ``acquire``, or within the entry of a ``with``, the mutex is
     not held. (CPython 3.9 and PyPy may run handlers between any two bytecodes. There it can stay held if one
-    raises after the last line of the call, or a second one at the moment when the first has raised.) As with
+    raises at the return from the call, or a second one at the moment when the first has raised.) As with
     ``threading.Lock``, a handler that raises after the call has returned, or before ``release`` or the exit of the
     ``with`` has done its work, leaves the mutex held.
 
     **Children.** A child made by ``vfork`` or ``posix_spawn``, also by ``subprocess``, has all descriptors until
     it executes its program. If its parent dies meanwhile, that is noticed when the child has come so far.
 
-    After ``fork`` the child is another owner: what the parent holds is the parent's. A mutex that was made before
+    After ``fork`` the child is another owner: what the parent holds is the parent's. So a child that was forked
+    within a ``with`` cannot leave it: the exit raises ``RuntimeError``. A mutex that was made before
     ``File.restore`` keeps raising: make it anew.
 
     Every method raises ``UnmappedMemoryError`` after ``unmap()``, ``MappingFaultError`` after a fault, and
-    ``OutOfBoundsError`` while the file ends before the 4 bytes.
+    ``OutOfBoundsError`` while the file is known to end before the 4 bytes. Where it is cut within their page, they
+    read as zeros until that is noticed: the mutex counts as free.
     """
 
     __slots__ = ("__weakref__", "_file", "_mutex", "_on_owner_died", "_region", "_word")
@@ -106,7 +109,7 @@ class Mutex:
     def acquire(self, timeout: float | None = None) -> bool:
         """Waits until the mutex is free, and takes it. ``timeout`` is in seconds: False if it has passed.
 
-        With a timeout of 0 or less it is only tried, though a dead owner is found then too. Signal handlers run
+        With a timeout of 0 or less it does not wait, though a dead owner is found then too. Signal handlers run
         meanwhile, and ``unmap()`` in another thread ends the wait with ``UnmappedMemoryError``. Where the owner
         died, ``on_owner_died`` is called, or ``OwnerDiedError`` raised. See futex(2).
         """

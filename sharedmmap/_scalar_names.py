@@ -1,4 +1,8 @@
-"""The table of scalars, read by the build as well: it imports nothing."""
+"""The table of scalars, read by the build as well: it imports nothing.
+
+A new one needs, besides: its accessors in ``_file.py``, a row in ``csrc/scalar.h`` and, for a new C type, the
+conversions in ``csrc/quick.h``; in ``_pypy.py`` and ``_scalars.py`` what tells floats from integers.
+"""
 
 SCALARS = (
     "int8",

@@ -32,7 +32,7 @@ void descriptor_end(struct region *region);
  * another file by now, and with what fstat(2) says where the file cannot be asked. After descriptor_begin(). */
 int descriptor_status(struct region *region, struct file_status *status);
 
-/* Closes both. */
+/* Closes the duplicate, or leaves that to the last descriptor_end(). */
 void descriptor_detach(struct region *region);
 
 /* Duplicates it into `owned`, which must not be open. NULL, or with errno the name of what failed, "descriptor" where

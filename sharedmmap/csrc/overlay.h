@@ -2,7 +2,7 @@
  *
  * The order "mark, barrier, overlay". An access that lands on zero pages must never be taken for one that reached the
  * file, and no thread can be stopped between its access and its look at the state. So:
- *  1. The state leaves LIVE. It never comes back while anybody refers to the region.
+ *  1. The state becomes FAULTED or UNMAPPED. It never becomes live again while anybody refers to the region.
  *  2. Every thread of the process passes a full memory barrier.
  *  3. The zero pages replace the mapping, all of it in one mmap(2) call.
  * Every operation touches the memory first and loads the state afterwards. An access that was done before the barrier
@@ -11,7 +11,7 @@
  * Why a barrier: a processor may load the state before its own earlier store to the memory is done, x86 too. The
  * interrupt that comes with replaced pages is no help: it goes only where pages were present.
  *
- * The barrier of step 2 is membarrier(2). Where the system has none, or refuses it, the state of a live region is
+ * The barrier of step 2 is membarrier(2). Where the system has none (macOS), or refuses it, the state of a live region is
  * LIVE_FENCED in place of LIVE, and who reads it passes a full fence between the access and the load. If it is refused
  * later (by a seccomp filter installed since), every region becomes LIVE_FENCED, for good; accesses under way at that
  * moment are waited for.

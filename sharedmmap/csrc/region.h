@@ -15,15 +15,17 @@
  * The dirty flag says that something was written since the last complete flush began. A flush loses no write because:
  *
  *     who                  what                          in which order
- *     a write in C         sets it                       after the access, before the state is checked
+ *     region_map()         clears it                     before the region is live
+ *     a write in C         sets it                       after the access, before the state is checked (atomic words and
+ *                                                        mutexes that are taken or released, too)
  *     a write on PyPy      sets it                       before the access (a signal handler may raise after it) and after
  *     a writable view      sets it, counts in `views`    when it is made; while it lives every flush sets it again
  *     region_flush()       clears it (complete flushes)  before msync(2), so what is written meanwhile stays owed
- *     region_flush()       sets it                       after msync(2) failed, or the file was found shorter
+ *     region_flush()       sets it                       after msync(2) failed, in this flush or in one that it waited
+ *                                                        for, or fstat(2) did, or the file was found shorter
  *     restore              sets it on the new region     before anybody can see that one
- *     a child of fork(2)   sets it                       if a thread of the parent was flushing at the fork
- *
- *     a waiting mutex      sets it                       when the wait ends, for the bit that it has set in the word
+ *     a child of fork(2)   sets it, clears `flushes`     if a thread of the parent was flushing at the fork
+ *     mutex_wait()         sets it                       when it returns a word that is held, in which it set a bit
  *
  * While a flush is in progress `flushes` is not 0, and region_is_clean() is false: a concurrent flush() must not return
  * early, for the one in progress may still fail.
@@ -42,13 +44,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LIVE, LIVE_FENCED, FAULTED, UNMAPPED }; /* LIVE_FENCED: overlay.h */
+/* LIVE is 0, and a state up to LIVE_FENCED (overlay.h) is live: both are relied upon. */
+enum { LIVE, LIVE_FENCED, FAULTED, UNMAPPED };
 
-#define OWNER UINT32_C(0x7fffffff) /* the bits of an owner id, the greatest of them too */
+#define OWNER UINT32_C(0x7fffffff) /* the bits of a mutex that hold an owner id; it is the greatest id, too */
 
 struct region {
     char *base;              /* byte 0 of the File: the start of the mapping, plus what lies before it in its page */
-    _Atomic int64_t limit;   /* bytes from base that the file backs, as last seen; 0 unless live */
+    _Atomic int64_t limit;   /* bytes from base that the file backs, as last seen; set to 0 soon after the region has ended */
     _Atomic int64_t peak;    /* the greatest limit there was: up to there something may have been written */
     union {                  /* loaded together by region_is_clean() */
         struct {
@@ -101,7 +104,8 @@ int region_unmap(struct region *region);
 /* Ends a region that another is to take the place of: it faults, unless it has faulted. */
 void region_end(struct region *region);
 
-/* Gives up the owner id of a region that is not live, if it has one: what its mutexes hold it can never release. */
+/* Closes the liveness descriptor of a region that is not live, if it has one: the mutexes that it holds it can never
+ * release. */
 void region_disown(struct region *region);
 
 /* Unmaps, and gives the slot and the address range back. Nothing may refer to the region any more. */

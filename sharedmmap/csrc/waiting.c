@@ -9,8 +9,8 @@
 enum {
     LONGEST_SPIN = 50000, /* nanoseconds, as are the others */
     SHORTEST_SPIN = 1000,
-    LOOK = 50000000,      /* sleeps where nothing tells that the region has ended */
-    POLL = 1000000,       /* and where the kernel cannot wait for the word at all */
+    LONGEST_SLEEP = 50000000, /* where nothing tells that the region has ended */
+    POLL = 1000000,           /* where the kernel cannot wait for the word at all */
     RETRY = 32,
 };
 
@@ -53,7 +53,7 @@ bool spin_for_change(struct word *word, _Atomic uint32_t *at, uint32_t seen, int
     if (nanoseconds <= 0)
         return false;
     if (spin < SHORTEST_SPIN) {
-        if (atomic_fetch_add_explicit(&word->unspun, 1, memory_order_relaxed) % RETRY != 0)
+        if (atomic_fetch_add_explicit(&word->skipped, 1, memory_order_relaxed) % RETRY != 0)
             return false;
         spin = LONGEST_SPIN;
     }
@@ -90,7 +90,7 @@ static long futex_wait(struct region *region, _Atomic uint32_t *at, uint32_t see
         return woken; /* else there is no such call, or a seccomp filter refuses it */
 #endif
     (void)region;
-    const struct timespec span = timespec_of(nanoseconds < LOOK ? nanoseconds : LOOK);
+    const struct timespec span = timespec_of(nanoseconds < LONGEST_SLEEP ? nanoseconds : LONGEST_SLEEP);
     return syscall(SYS_futex, at, FUTEX_WAIT, seen, &span, NULL, 0);
 }
 #endif

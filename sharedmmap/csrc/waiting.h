@@ -26,7 +26,7 @@ struct word {
     struct region *region;
     int64_t offset;            /* its address, region->base + offset, is a multiple of its size */
     _Atomic int64_t spin;      /* nanoseconds for which a waiter looks before it sleeps */
-    _Atomic uint32_t unspun;   /* how many have not looked since that is nothing */
+    _Atomic uint32_t skipped;  /* how many waiters have not looked, since `spin` is too short */
 };
 
 /* Nanoseconds of a clock that only goes forward. */
