@@ -33,8 +33,8 @@ if sys.platform not in ("linux", "darwin") or sys.byteorder != "little" or sys.m
         f"this is {sys.platform}, {sys.maxsize.bit_length() + 1}-bit, {sys.byteorder}-endian."
     )
 
-# Advice that can neither destroy data nor make a later access fault. What the headers lack is -1. Type checkers know
-# the names from the class Advice in _flags.py.
+# Advice that can neither destroy data nor make a later access fault. What the headers lack is -1. Type checkers
+# know the names from the class Advice in _flags.py.
 ADVICE = (
     *("NORMAL", "RANDOM", "SEQUENTIAL", "WILLNEED", "DONTNEED", "COLD", "PAGEOUT", "HUGEPAGE", "NOHUGEPAGE"),
     *("COLLAPSE", "POPULATE_READ", "POPULATE_WRITE", "DODUMP", "DONTDUMP"),

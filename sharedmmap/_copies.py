@@ -1,8 +1,8 @@
 """The checked paths of copies: reading, writing, searching and moving; and views.
 
-Each function takes the region that its operation took, and takes every argument that the public method takes; ``File`` tries a quick
-call first. A copy is repeated where the limit or the state changed between the check and the copy: ``require``
-then raises, or finds that there is more room now.
+Each function takes the region that its operation took, and takes every argument that the public method takes;
+``File`` tries a quick call first. A copy is repeated where the limit or the state changed between the check and
+the copy: ``require`` then raises, or finds that there is more room now.
 """
 
 from __future__ import annotations

@@ -50,9 +50,10 @@ class Mutex:
 
     **Other locks of the file.** To show that it lives, an owner keeps a second descriptor of the file, with a
     lock on one byte past offset 2**62 (F_OFD_SETLK in fcntl(2)). Who closes that descriptor (``os.closerange``)
-    makes it a dead owner to the others, which take over what it still holds. So ``fcntl.lockf`` of a whole file fails, or
-    waits, as long as it has an owner; and while somebody holds such a lock there can be no new owner:
-    ``mutex_at`` raises ``BlockingIOError``. Beside mutexes use ``fcntl.flock``, or ``fcntl.lockf`` with a length.
+    makes it a dead owner to the others, which take over what it still holds. So ``fcntl.lockf`` of a whole file
+    fails, or waits, as long as it has an owner; and while somebody holds such a lock there can be no new owner:
+    ``mutex_at`` raises ``BlockingIOError``. Beside mutexes use ``fcntl.flock``, or ``fcntl.lockf`` with a
+    length.
 
     **Signals.** Where a signal handler raises within ``acquire``, or within the entry of a ``with``, the mutex is
     not held. (CPython 3.9 and PyPy may run handlers between any two bytecodes. There it can stay held if one

@@ -1,16 +1,17 @@
 """The compiled modules, and the way in which this interpreter touches mapped memory.
 
-There are two ways, with the same calls (``quick``) and the same answers. A call that cannot do what it is asked for
-raises ``RefusedError``, or returns a status that is not success; the checked path then does it, or raises the right
-exception.
+There are two ways, with the same calls (``quick``) and the same answers. A call that cannot do what it is asked
+for raises ``RefusedError``, or returns a status that is not success; the checked path then does it, or raises
+the right exception.
 
 - CPython makes one call into C for each operation, that checks the range, touches the memory and checks the
-  state. ``ffi.memmove`` and ``ffi.cast("uint64_t *")`` would do the same, but on CPython each of them
-  costs more than that whole call, and ``ffi.memmove`` keeps the GIL for as long as it takes. So there C does
-  what they would do.
-- PyPy uses ``ffi.memmove`` and ``ffi.cast``, and ``ffi.buffer`` where bytes are made or written, with the checks in Python, of which its
-  compiler makes the check, the access and nothing else. Searching, atomic words and mutexes are calls into C there
-  too. That is ``_pypy.py``, and with it all that is different on PyPy.
+  state. ``ffi.memmove`` and ``ffi.cast("uint64_t *")`` would do the same, but on CPython each of them costs
+  more than that whole call, and ``ffi.memmove`` keeps the GIL for as long as it takes. So there C does what
+  they would do.
+- PyPy uses ``ffi.memmove`` and ``ffi.cast``, and ``ffi.buffer`` where bytes are made or
+  written, with the checks in Python, of which its compiler makes the check, the access and nothing else.
+  Searching, atomic words and mutexes are calls into C there too. That is ``_pypy.py``, and with it all that is
+  different on PyPy.
 
 This is the only module that asks which interpreter runs; the build does, too.
 """

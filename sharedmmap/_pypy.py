@@ -11,9 +11,9 @@ limit, touch the memory, check the state. SAFETY refers to these, as in ``csrc/a
 - in bounds: checked against the limit just before; the file may shrink now, that is the SIGBUS handler's case.
 - alive: the caller refers to the region.
 
-What writes marks the region dirty before the access as well as after it. Before: a signal handler may raise between
-the two. After: a flush in another thread may have cleared the mark meanwhile. (So an exchange that is not made marks
-it, too, which it does not in C.)
+What writes marks the region dirty before the access as well as after it. Before: a signal handler may raise
+between the two. After: a flush in another thread may have cleared the mark meanwhile. (So an exchange that is
+not made marks it, too, which it does not in C.)
 """
 
 from __future__ import annotations

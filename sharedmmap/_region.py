@@ -3,12 +3,12 @@
 A ``File`` holds one ``Region`` at a time. ``File.restore`` puts a new one in its place, so an operation takes
 the region **once**, at its start: pointer, limit and state then belong together, and what began before a
 restore cannot end as if nothing had happened. The memory of a region stays valid for as long as anything refers
-to ``c``, whatever the kernel, other threads and other processes do; ``csrc/region.h`` says how. What is made from it
-(``c.base + n``, ``word.region``) keeps nothing alive.
+to ``c``, whatever the kernel, other threads and other processes do; ``csrc/region.h`` says how. What is made
+from it (``c.base + n``, ``word.region``) keeps nothing alive.
 
-The frequent operations have a fast path, one quick call (``_native.py``); the others, ``fill`` or ``find``, only the
-checked path. It is taken as well where the quick call refuses: ``require`` or ``accessible_part`` asks the system again, and raises the right exception; or, if all
-is well now, the call is made once more.
+The frequent operations have a fast path, one quick call (``_native.py``); the others, ``fill`` or ``find``,
+only the checked path. It is taken as well where the quick call refuses: ``require`` or ``accessible_part`` asks
+the system again, and raises the right exception; or, if all is well now, the call is made once more.
 
 No module in Python touches mapped memory but ``_pypy.py``, and a view is memory handed out. ``git grep SAFETY``
 finds each such line in Python, and each function or group of functions in C.

@@ -1,5 +1,6 @@
 /* Searching, filling and moving within a region; included by both modules, as access.h is, where SAFETY is explained.
- * What writes goes in pieces and stops at the first fault; what reads goes on through zero pages, which take no memory. */
+ * What writes goes in pieces and stops at the first fault; what reads goes on through zero pages, which take no
+ * memory. */
 #ifndef SHAREDMMAP_BULK_H
 #define SHAREDMMAP_BULK_H
 

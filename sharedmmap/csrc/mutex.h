@@ -5,20 +5,20 @@
  *     asleep. To take it is a compare-exchange of 0, to release it one to 0; then one sleeper is woken if WAITERS was
  *     set.
  *  2. A waiter looks at the word for a while, and sets WAITERS before it sleeps on it (waiting.h). Who takes the word
- *     after it has slept keeps the bit: others may be asleep yet. A waiter that gives up leaves it set in a word that is held, so a wake-up that it
- *     has used is not lost: the next release wakes another.
+ *     after it has slept keeps the bit: others may be asleep yet. A waiter that gives up leaves it set in a word that
+ *     is held, so a wake-up that it has used is not lost: the next release wakes another.
  *  3. An owner id is drawn at random for a region with its first mutex, and is alive while the byte at LIVENESS + id of
  *     the file is locked by an open file description that the region has for this purpose alone (descriptor.h). The
  *     kernel drops the lock however the process ends. It is given up when the region is unmapped, when a fault of it is
  *     noticed, and when another takes its place: what it holds then, it can never release. That is so in a child of
  *     fork(2) too, which draws an id of its own. Two regions that draw the same id do so one after the other, and with
  *     a probability of 2^-31; the first one's death goes unnoticed then.
- *  4. A waiter that has waited for a while asks whether the owner in the word lives. If not, and if the word is the same
- *     after asking, the owner died with the mutex held. The word may then be taken over, by a compare-exchange of
- *     exactly that word, so by one waiter alone.
- *  5. Who takes the word notes in struct mutex which call of Mutex.acquire() that is, and what the word was. Both are one
- *     step for signal handlers. Where one raises before the call has returned, mutex_undo() finds that the call holds
- *     the mutex, and puts the word back: a dead owner's word where what that one left half done is not mended.
+ *  4. A waiter that has waited for a while asks whether the owner in the word lives. If not, and if the word is the
+ *     same after asking, the owner died with the mutex held. The word may then be taken over, by a compare-exchange
+ *     of exactly that word, so by one waiter alone.
+ *  5. Who takes the word notes in struct mutex which call of Mutex.acquire() that is, and what the word was. Both are
+ *     one step for signal handlers. Where one raises before the call has returned, mutex_undo() finds that the call
+ *     holds the mutex, and puts the word back: a dead owner's word where what that one left half done is not mended.
  *
  * Rejected: pthread_mutexattr_setrobust(3). It keeps pointers in the shared memory, which another process could make
  * ours follow.

@@ -2,8 +2,9 @@
  * CPython. In the declarations of that module uintptr_t stands for an object (quick.h): as an argument borrowed, as a
  * result a new reference, or 0 with an exception.
  *
- * A call that cannot do the common case refuses: File takes the checked path then, which does it, or finds out what is
- * wrong and raises the right exception. Copies of PIECE bytes and more are refused as well: these calls keep the GIL. */
+ * A call that cannot do the common case refuses: File takes the checked path then, which does it, or finds out what
+ * is wrong and raises the right exception. Copies of PIECE bytes and more are refused as well: these calls keep the
+ * GIL. */
 #ifndef SHAREDMMAP_OBJECT_H
 #define SHAREDMMAP_OBJECT_H
 #ifndef PYPY_VERSION

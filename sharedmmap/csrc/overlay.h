@@ -11,10 +11,10 @@
  * Why a barrier: a processor may load the state before its own earlier store to the memory is done, x86 too. The
  * interrupt that comes with replaced pages is no help: it goes only where pages were present.
  *
- * The barrier of step 2 is membarrier(2). Where the system has none (macOS), or refuses it, the state of a live region is
- * LIVE_FENCED in place of LIVE, and who reads it passes a full fence between the access and the load. If it is refused
- * later (by a seccomp filter installed since), every region becomes LIVE_FENCED, for good; accesses under way at that
- * moment are waited for.
+ * The barrier of step 2 is membarrier(2). Where the system has none (macOS), or refuses it, the state of a live
+ * region is LIVE_FENCED in place of LIVE, and who reads it passes a full fence between the access and the load. If it
+ * is refused later (by a seccomp filter installed since), every region becomes LIVE_FENCED, for good; accesses under
+ * way at that moment are waited for.
  */
 #ifndef SHAREDMMAP_OVERLAY_H
 #define SHAREDMMAP_OVERLAY_H

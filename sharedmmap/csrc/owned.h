@@ -1,8 +1,8 @@
 /* A descriptor that an object owns from the moment it is open.
  *
- * An int that os.open() returns is lost where a signal handler raises before it is stored, and the descriptor stays open
- * for good. So the owner exists first (cffi's new_allocator() calls owned_new(), and owned_free() when the object goes),
- * and the C call that opens the descriptor stores it there.
+ * An int that os.open() returns is lost where a signal handler raises before it is stored, and the descriptor stays
+ * open for good. So the owner exists first (cffi's new_allocator() calls owned_new(), and owned_free() when the
+ * object goes), and the C call that opens the descriptor stores it there.
  */
 #ifndef SHAREDMMAP_OWNED_H
 #define SHAREDMMAP_OWNED_H

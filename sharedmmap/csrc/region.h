@@ -4,7 +4,8 @@
  *  1. region_new() takes a slot, and the Python object that will own it exists from then on. (cffi's new_allocator()
  *     calls it, and region_close() when that object goes. No Python code runs in between: a signal handler that raises
  *     can leak nothing.)
- *  2. region_map() maps the file, duplicates the descriptor and enters the region in the registry: all of it or nothing.
+ *  2. region_map() maps the file, duplicates the descriptor and enters the region in the registry: all of it or
+ *     nothing.
  *  3. Where the kernel cannot supply a page, it sends SIGBUS. The handler (sigbus.h) finds the region by the address,
  *     marks it FAULTED, overlays it with zero pages (overlay.h) and returns: the access completes, on memory that is
  *     ours, and is reported as failed.

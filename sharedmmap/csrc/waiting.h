@@ -1,10 +1,10 @@
 /* Waiting until an aligned 32-bit word of a region changes, for threads and processes alike.
  *
- *  1. A waiter first looks at the word for a while. To wake a sleeper and to switch to it takes some 50 microseconds on a
- *     virtual machine; another core sees a store within a tenth of one. Looking longer than a wake-up takes cannot pay
- *     off: that is LONGEST_SPIN. Where a waiter looked in vain, the next one looks half as long, down to nothing; then
- *     every 32nd tries again, and a success gives back all of it. With one core to run on nobody looks: who is to
- *     change the word could not run meanwhile.
+ *  1. A waiter first looks at the word for a while. To wake a sleeper and to switch to it takes some 50 microseconds
+ *     on a virtual machine; another core sees a store within a tenth of one. Looking longer than a wake-up takes
+ *     cannot pay off: that is LONGEST_SPIN. Where a waiter looked in vain, the next one looks half as long, down to
+ *     nothing; then every 32nd tries again, and a success gives back all of it. With one core to run on nobody looks:
+ *     who is to change the word could not run meanwhile.
  *  2. Then it sleeps, by futex(2), which finds the waiters in all processes by the page of the file. Where the kernel
  *     cannot supply that page, it answers EFAULT and sends no signal.
  *  3. What ends the region has to wake those who sleep on a word of it. So they sleep on two words at once, the other
@@ -32,8 +32,9 @@ struct word {
 /* Nanoseconds of a clock that only goes forward. */
 int64_t now(void);
 
-/* The two steps of a waiter, with its word at `at`, where `seen` was found. Each returns whether the word may differ by
- * now, or the region has ended. False: nothing came of it, or `nanoseconds` have passed, or a signal handler has to run. */
+/* The two steps of a waiter, with its word at `at`, where `seen` was found. Each returns whether the word may differ
+ * by now, or the region has ended. False: nothing came of it, or `nanoseconds` have passed, or a signal handler has
+ * to run. */
 bool spin_for_change(struct word *word, _Atomic uint32_t *at, uint32_t seen, int64_t nanoseconds);
 bool sleep_for_change(struct region *region, _Atomic uint32_t *at, uint32_t seen, int64_t nanoseconds);
 

@@ -1,8 +1,8 @@
 /* Atomic operations on an aligned word of a region, sequentially consistent, for threads and processes alike.
  *
- * On CPython an operation is one call: check the range, operate, check the state. Where it was not made, or may not have
- * reached the file, the result is no_value(). PyPy makes the same checks in Python, which its compiler inlines, and calls
- * the operations at an address, NAME_at_TYPE; with one call it could not tell a 0 from no value. */
+ * On CPython an operation is one call: check the range, operate, check the state. Where it was not made, or may not
+ * have reached the file, the result is no_value(). PyPy makes the same checks in Python, which its compiler inlines,
+ * and calls the operations at an address, NAME_at_TYPE; with one call it could not tell a 0 from no value. */
 #ifndef SHAREDMMAP_WORD_H
 #define SHAREDMMAP_WORD_H
 
