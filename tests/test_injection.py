@@ -252,7 +252,7 @@ SCENARIOS = {
     "copy": Scenario(ROOMY, "assert m.read_at(bytearray(8 * PAGE), 0) == PAGE", "statx"),
     "view": Scenario(MAPPED, "m.view()[0] = 7", "statx", after="gc.collect()"),
     "stream": Scenario(ROOMY, "assert len(m.stream().read()) == PAGE", "statx"),
-    "wait": Scenario(MAPPED, "m.atomic_uint32_at(0).wait(0x55555555, 0.001)", silent="futex_waitv"),
+    "wait": Scenario(MAPPED, "m.atomic_uint32_at(0).wait(0x55555555, 0.001)", "statx", "futex_waitv"),
     "restore": Scenario(f"{MAPPED}; kept = m.view(readonly=True); fault(m)", "m.restore()", MAPPING, "close"),
     "restore of a shorter file": Scenario(
         f"{MAPPED}; kept = m.stream(); os.truncate(path, 5)",

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from child import output
 
+pytestmark = pytest.mark.slow
+
 CPYTHON = sys.implementation.name == "cpython"
 READS = 1_000_000 if CPYTHON else 10_000_000
 PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -23,8 +25,6 @@ RECORD = "*[value * 0x0101010101010101] * 2"  # two fields of eight such bytes
 
 SETUP = """
 import struct
-
-pytestmark = pytest.mark.slow
 m = sharedmmap.open(path)
 with open(path, "r+b") as f:
     standard = mmap.mmap(f.fileno(), 0)
