@@ -262,12 +262,14 @@ static void refused_later(void)
     fences = 0;
     check(region_unmap(ended) == 0);
     check(fences > MANY_FENCES && state_of(ended) == UNMAPPED && state_of(other) == LIVE_FENCED);
-    atomic_store(&at_barrier.error, 0); /* for good */
-    struct region *fresh = map_region(file, page);
-    check(state_of(fresh) == LIVE_FENCED);
-    fences = 0;
-    check(region_unmap(fresh) == 0);
-    check(fences < MANY_FENCES && state_of(other) == LIVE_FENCED);
+    for (int i = 0; i < 2; i++) {
+        struct region *fresh = map_region(file, page);
+        check(state_of(fresh) == LIVE_FENCED);
+        fences = 0;
+        check(region_unmap(fresh) == 0);
+        check(fences < MANY_FENCES && state_of(other) == LIVE_FENCED);
+        atomic_store(&at_barrier.error, 0); /* it is asked no more */
+    }
     check(store_uint64(other, 0, 7) == 0 && in_file(0) == 7);
 }
 
