@@ -116,7 +116,7 @@ MUTANTS = [
     Mutant("csrc/descriptor.c", "    listed = region;\n", "", "injection"),
     Mutant("csrc/descriptor.c", "    if (region->calls == 0 && region->detached)", "    if (false)", "injection"),
     Mutant("csrc/descriptor.c", "    if (region->calls == 0 && region->detached)", "    if (region->calls == 0)", "mapping"),
-    Mutant("csrc/descriptor.c", "    region->calls--;\n    end_call(region);", "    region->calls--;", "native injection"),
+    Mutant("csrc/descriptor.c", "    region->calls--;\n    end_call(region);", "    region->calls--;", "injection native"),
     Mutant("csrc/descriptor.c", "    region->detached = true;\n", "", "injection"),
     Mutant("csrc/descriptor.c", "    if (region->calls == 0)\n        close_descriptor", "    close_descriptor", "injection"),
     Mutant("csrc/descriptor.c", "        region->calls = 0;\n", "", "injection"),

@@ -505,7 +505,7 @@ def while_held_at(call, operation):
     thread = threading.Thread(target=operation)
     thread.start()
     while not injector.is_held(call):
-        pass
+        assert thread.is_alive(), f"{call} was not called"
     with open(path, "ab") as other:
         other.write(b"theirs" * PAGE)
     injector.release(call)
