@@ -328,6 +328,18 @@ def test_on_fault_is_any_truth_value(m, on_fault):
 
 
 @LINUX_ONLY
+def test_what_is_locked_on_fault_is_in_memory_when_it_is_touched_and_not_before(tmp_path):
+    path = tmp_path / "new"
+    path.touch()
+    os.truncate(path, 4 * PAGE)
+    with sharedmmap.open(path) as m:
+        m.lock(on_fault=True)
+        assert m.residency() == bytes(4)
+        m.lock()
+        assert m.residency() == b"\1" * 4
+
+
+@LINUX_ONLY
 def test_unmapping_unlocks(m):
     before = locked_bytes()
     m.lock()
