@@ -718,7 +718,9 @@ ACROSS = {
 def test_what_was_found_to_be_cut_off_at_any_step_is_out_of_bounds_and_no_lost_page(path):
     """The mapping is asked how much is accessible then, so no page that the file has not is touched. (On PyPy the
     check and the access are not one step, and the page may go between the two.)"""
-    raised = "OutOfBoundsError" if sys.implementation.name == "cpython" else "(OutOfBoundsError, MappingFaultError)"
+    raised = (
+        "OutOfBoundsError" if sys.implementation.name == "cpython" else "(OutOfBoundsError, MappingFaultError)"
+    )
     found = tried(ACROSS, "cut", raised, "lambda done: True", path)
     assert found == dict.fromkeys(ACROSS, "sound")
 
