@@ -293,7 +293,7 @@ MUTANTS = [
     Mutant("csrc/quick.h", "Py_TYPE(number) == &PyFloat_Type ? PyFloat_AsDouble(number)", "true ? PyFloat_AsDouble(number)", "scalars"),
     Mutant("csrc/quick.h", "FROM_SIGNED(value) (HAS_FAILED(value) ? NULL : ", "FROM_SIGNED(value) (", "scalars"),
     # ---- _native.py, _arguments.py ----
-    Mutant("_native.py", "RefusedError: Any = _errors.RefusedError", "RefusedError: Any = LookupError", "buffers signals"),
+    Mutant("_native.py", "RefusedError: Any = _errors.RefusedError", "RefusedError: Any = LookupError", "interrupts"),
     Mutant("_arguments.py", "value if type(value) is int else int.__add__(value, 0)", "value", "items scalars"),
     Mutant("_arguments.py", "if size < 0:", "if False:", "ranges"),
     Mutant("_arguments.py", "if not 0 <= byte <= 255:", "if False:", "items search"),
@@ -411,7 +411,7 @@ MUTANTS = [
     Mutant("_stream.py", "        if whence not in origins:", "        if False:", "stream"),
     Mutant("_stream.py", "left if size < 0 else min(size, left)\n        if not most", "left\n        if not most", "stream"),
     Mutant("_stream.py", "most if newline < 0 else newline + 1 - start", "most if newline < 0 else newline - start", "stream"),
-    Mutant("_stream.py", "            with readable_memory(buffer):  # so it is contiguous\n                pass\n", "", "stream"),
+    Mutant("_stream.py", "            with readable_memory(buffer):  # so it is contiguous\n                pass\n", "", "buffers"),
     Mutant("_stream.py", "size = min(len(memory), self._left())", "size = self._left()", "stream"),
     Mutant("_stream.py", "        region.require_writable()\n", "", "stream"),
     Mutant("_stream.py", "            if size > left:", "            if False:", "stream"),

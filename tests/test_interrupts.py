@@ -236,6 +236,35 @@ def test_a_write_that_a_signal_handler_interrupted_is_owed(path, write):
         assert m.dirty
 
 
+READS = {
+    "bytearray": lambda m: m.read_at(bytearray(9), 0),
+    "uint64": lambda m: m.read_uint64_at(0),
+    "record": lambda m: m.read_struct_at("<q", 0),
+    "item": lambda m: m[0],
+    "slice": lambda m: m[0:7],
+    "load": lambda m: m.atomic_uint64_at(0).load(),
+}
+
+
+@pytest.mark.parametrize(
+    "use", [*WRITES.values(), *READS.values()], ids=[*WRITES, *(f"read {name}" for name in READS)]
+)
+def test_any_error_that_a_signal_handler_raises_comes_through(m, use):
+    def fail():
+        raise LookupError
+
+    more, number = True, 0
+    while more:
+        number += 1
+        try:
+            more = done_before_step(number, fail, lambda: use(m))
+        except LookupError:
+            pass
+        else:
+            assert not more, f"not the one before step {number}"
+    assert number > 2
+
+
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 def test_a_write_that_another_thread_flushes_in_the_middle_of_is_owed(path, write):
     path.write_bytes(EARLIER)
