@@ -104,7 +104,9 @@ class Worker(threading.Thread):
 
         got = outcome(acquire_and_release, (), {})
         self.round.counts[f"threaded mutex: {type(got.error).__name__ if got.error else 'done'}"] += 1
-        assert got.error is None or isinstance(got.error, (*GONE, sharedmmap.OutOfBoundsError, OSError)), got
+        # RuntimeError: the cut took the word away while it was held, and zeros came in its place.
+        expected = (*GONE, sharedmmap.OutOfBoundsError, OSError, RuntimeError)
+        assert got.error is None or isinstance(got.error, expected), f"a mutex came to {got}"
 
 
 class ThreadedRound:
