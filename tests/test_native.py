@@ -152,7 +152,7 @@ def test_a_child_goes_on_whatever_the_parent_s_threads_were_doing_at_the_fork(bu
 
 
 INTERLEAVED = (
-    *("fenced", "newer answer", "newest answer", "fault in refresh", "nothing kept"),
+    *("fenced", "newer answer", "newest answer", "fault in refresh", "slot taken again", "nothing kept"),
     *("fork in call", "fork in flush", "fork before last", "fork in unmap", "fork in fault", "fork with many"),
 )
 INTERLEAVED_ON_LINUX = ("order", "refused later", "refused while mapping", "refused to two", "growing")

@@ -34,8 +34,8 @@ static bool refused(struct point *point)
 
 static int passed(struct point *point, int result) { return refused(point) ? -1 : result; }
 
-/* Where a variable of a region is stored, or a lock is asked for. */
-static struct point before_store, after_store;
+/* Where a variable of a region is stored, or looked at by the registry, or a lock is asked for. */
+static struct point before_store, after_store, before_load;
 static const volatile void *_Atomic watched;
 static _Atomic int arrivals;
 
@@ -43,6 +43,12 @@ static void pass_store(struct point *point, const volatile void *object)
 {
     if (object == atomic_load(&watched))
         refused(point);
+}
+
+static void pass_load(const volatile void *object)
+{
+    if (object == atomic_load(&watched))
+        refused(&before_load);
 }
 
 static void arrive(const void *lock)
@@ -80,7 +86,11 @@ static int locks_made;
 #undef fstat
 
 #include "descriptor.c"
+#undef atomic_load
+#define atomic_load(object) (pass_load(object), atomic_load_explicit(object, memory_order_seq_cst))
 #include "registry.c"
+#undef atomic_load
+#define atomic_load(object) atomic_load_explicit(object, memory_order_seq_cst)
 #include "sigbus.h"
 #define mmap(...) (refused(&at_overlay) ? MAP_FAILED : mmap(__VA_ARGS__))
 #define registry_each(...) (refused(&at_demand), registry_each(__VA_ARGS__))
@@ -391,6 +401,28 @@ static void fault_in_refresh(void)
     check(let_go(thread) == NULL && atomic_load(&marked->limit) == 0);
 }
 
+/* ---- the registry ---- */
+
+static void take_the_slot_again(void)
+{
+    struct region *const closed = marked;
+    region_close(marked);
+    marked = map_region(file, 4 * page);
+    check(marked == closed);
+}
+
+/* Between the address and the size, as the handler reads them, the slot becomes that of a longer region. */
+static void slot_taken_again(void)
+{
+    marked = map_region(file, page);
+    const uintptr_t foreign = atomic_load(&marked->start) + (uintptr_t)page;
+    atomic_store(&watched, &marked->size);
+    atomic_store(&before_load.hook, take_the_slot_again);
+    check(registry_find(foreign) == NULL);
+    check(atomic_load(&before_load.hook) == NULL);
+    region_close(marked);
+}
+
 /* ---- all or nothing ---- */
 
 /* Bytes of address space; 0 where the system does not tell. */
@@ -678,6 +710,7 @@ int main(int count, char **arguments)
                      {"newer answer", newer_answer},
                      {"newest answer", newest_answer},
                      {"fault in refresh", fault_in_refresh},
+                     {"slot taken again", slot_taken_again},
                      {"nothing kept", nothing_kept},
 #ifdef __linux__
                      {"order", order},
