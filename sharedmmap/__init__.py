@@ -61,7 +61,8 @@ Guarantees
  6. Growing never shrinks: no call that extends the file cuts off what another process appends
     meanwhile.
  7. ``open`` with ``initialize`` shows other processes a complete file or none.
- 8. A copy of a megabyte or more releases the GIL, whatever call it is part of.
+ 8. A copy of a megabyte or more releases the GIL, whatever call it is part of (on PyPy, one that
+    makes ``bytes``: of four megabytes or more).
 
 
 Limits of the guarantees

@@ -12,7 +12,7 @@ from typing import Any, Callable, SupportsIndex
 
 from ._arguments import as_byte, as_index, as_range, readable_memory
 from ._errors import OutOfBoundsError
-from ._native import PIECE, RefusedError, before_view, ffi, lib, quick
+from ._native import BYTES_PIECE, PIECE, RefusedError, before_view, ffi, lib, quick
 from ._region import Region
 
 __all__ = [
@@ -72,7 +72,7 @@ def copy_all(region: Region, memory: Any, offset: int, size: int, *, writing: bo
 def read(region: Region, offset: int, size: int) -> bytes:
     """``size`` bytes from ``offset``, all of which must be accessible."""
     region.require(offset, size)
-    if size < PIECE:
+    if size < BYTES_PIECE:
         while True:
             try:
                 found: bytes = quick.region_bytes(region.c, offset, size)

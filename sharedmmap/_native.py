@@ -39,7 +39,18 @@ except ModuleNotFoundError as error:
 
 from . import _errors
 
-__all__ = ["PAGE", "PIECE", "RefusedError", "before_mapping", "before_view", "ffi", "lib", "memory_of", "quick"]
+__all__ = [
+    "BYTES_PIECE",
+    "PAGE",
+    "PIECE",
+    "RefusedError",
+    "before_mapping",
+    "before_view",
+    "ffi",
+    "lib",
+    "memory_of",
+    "quick",
+]
 
 PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -50,13 +61,14 @@ RefusedError: Any = _errors.RefusedError
 quick: Any
 if sys.implementation.name == "pypy":
     from . import _pypy as quick
-    from ._pypy import before_mapping, before_view, memory_of
+    from ._pypy import BYTES_PIECE, before_mapping, before_view, memory_of
 else:
     quick = _quick
     RefusedError = quick.refuse_with(
         RefusedError
     )  # the class of the first import, where this is not the first one
     _BYTES = ffi.typeof("char[]")
+    BYTES_PIECE = PIECE
 
     def memory_of(buffer: Any, writable: bool) -> Any:
         """A context manager for the memory of a C-contiguous buffer: ``char[]``, that the copies in C take."""

@@ -474,7 +474,7 @@ PYPY_MUTANTS = [
     Mutant("_pypy.py", "if not 0 <= offset <= c.limit - size:\n        return NOT_ACCESSIBLE\n    ffi.memmove(dest", "if not offset <= c.limit - size:\n        return NOT_ACCESSIBLE\n    ffi.memmove(dest", "copies"),
     Mutant("_pypy.py", "    if not 0 <= offset <= c.limit - size or not c.writable:\n        return NOT_ACCESSIBLE\n    c.dirty", "    if not 0 <= offset <= c.limit - size:\n        return NOT_ACCESSIBLE\n    c.dirty", "copies mapping"),
     Mutant("_pypy.py", "    if c.state and not is_live(c):\n        raise RefusedError\n    return found", "    return found", "faults mapping"),
-    Mutant("_pypy.py", "(0 <= size < PIECE and 0 <= offset <= c.limit - size)", "(size < PIECE and 0 <= offset <= c.limit - size)", "structs"),
+    Mutant("_pypy.py", "(0 <= size < BYTES_PIECE and 0 <= offset <= c.limit - size)", "(size < BYTES_PIECE and 0 <= offset <= c.limit - size)", "structs"),
     Mutant("_pypy.py", "    if not (_is_exact(key.start) and _is_exact(key.stop) and _is_exact(key.step)):\n        raise RefusedError\n", "", "items"),
     Mutant("_pypy.py", "    if step != 1:\n        raise RefusedError\n", "", "items"),
     Mutant("_pypy.py", "    if stop - start != size or not 0 < size < PIECE:", "    if not 0 < size < PIECE:", "items"),
