@@ -145,7 +145,6 @@ class Mutex:
             if seen == lib.TAKEN:
                 return True
             if seen != lib.NOT_ACCESSIBLE:
-                self._region.refresh()  # where the file is cut within the page of the word, there is no fault
                 if not self._is_alive(seen) and self._take_over(call, seen):
                     return True
                 if time.monotonic() >= deadline:
