@@ -439,7 +439,6 @@ MUTANTS = [
     Mutant("csrc/mutex.h", "    return mark_dirty_and_check(mutex->word->region);\n}\n\n/* Takes the mutex if", "    return mark_dirty_and_check(mutex->word->region) || true;\n}\n\n/* Takes the mutex if", "mutex"),
     Mutant("csrc/mutex.c", "waiters = WAITERS;", ";", "mutex"),
     Mutant("csrc/mutex.c", "seen & WAITERS || atomic_compare_exchange_strong(at, &seen, seen | WAITERS)", "(seen |= WAITERS)", "mutex"),
-    Mutant("csrc/mutex.c", "        if (!is_live(word->region))\n            return NOT_ACCESSIBLE;\n", "", "mutex"),
     Mutant("csrc/mutex.c", "} else if (nanoseconds <= 0) {", "} else if (false) {", "mutex"),
     Mutant("csrc/descriptor.c", "id != 0 && lock_byte(fd, LIVENESS + id) == 0", "id != 0", "mutex"),
     Mutant("csrc/descriptor.c", "        atomic_store(&region->owner, 0);\n        close_descriptor(region, &region->liveness);\n        end_call", "        close_descriptor(region, &region->liveness);\n        end_call", "mutex"),

@@ -562,6 +562,8 @@ class Stream(Part):
         content = content_of(source)
         if content:
             if len(content) > self._left():
+                if self.mapping.disk.open:  # what is not asked for the file's length may write it all the same
+                    self.mapping.put(self.start + self.position, content[: self._left()])
                 raise OSError
             self.mapping.put(self.start + self.position, content)
             self.position += len(content)
