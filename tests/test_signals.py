@@ -291,7 +291,7 @@ def test_faults_of_many_threads_raise_with_faulthandler_in_front(path):
 
     start, raised = threading.Barrier(8), []
     with open(os.devnull, "w") as null:
-        for _ in range(40):
+        for _ in range(150):
             m = sharedmmap.open(path, "w+", length=8 * MIB)
             faulthandler.enable(null)
             os.truncate(path, 0)
@@ -302,7 +302,7 @@ def test_faults_of_many_threads_raise_with_faulthandler_in_front(path):
                 thread.join()
     print(len(raised))
     """
-    assert output(code, path) == str(40 * 8)
+    assert output(code, path) == str(150 * 8)
 
 
 def test_a_new_mapping_puts_the_handler_in_front_again_for_the_old_ones_too(path):
