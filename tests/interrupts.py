@@ -5,6 +5,7 @@ A signal handler, another thread or a fork can come between any two of them.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -17,32 +18,50 @@ OPCODES = sys.implementation.name == "cpython" and sys.version_info >= (3, 10)
 PACKAGE = os.path.dirname(sharedmmap.__file__)
 
 
-def done_before_step(number: int, act: Callable[[], object], operate: Callable[[], object]) -> bool:
-    """Calls ``operate``, and ``act`` before the step of that number; False if there are not so many.
+class Step:
+    """One step of an operation.
 
-    A step is an opcode, or a line where an exception from tracing opcodes goes wrong (CPython 3.9) or that is slow
-    (PyPy).
+    It is an opcode, or a line where an exception from tracing opcodes goes wrong (CPython 3.9), or where tracing
+    opcodes is slow (PyPy).
     """
-    steps = 0
 
-    def trace(frame: FrameType, event: str, arg: Any) -> Any:
-        nonlocal steps
-        if os.path.dirname(frame.f_code.co_filename) != PACKAGE:
-            return None
-        frame.f_trace_opcodes = OPCODES
-        if event in ("opcode", "line"):
-            steps += 1
-            if steps == number:
-                sys.settrace(None)
-                act()
-        return trace
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.is_taken = True
+        """False if the operation has ended before it came to this step."""
 
-    sys.settrace(trace)
-    try:
-        operate()
-    finally:
-        sys.settrace(None)
-    return steps >= number
+    def do_before(self, act: Callable[[], object], operate: Callable[[], object]) -> None:
+        """Calls ``operate``, and ``act`` before this step of it."""
+        steps = 0
+
+        def trace(frame: FrameType, event: str, arg: Any) -> Any:
+            nonlocal steps
+            if os.path.dirname(frame.f_code.co_filename) != PACKAGE:
+                return None
+            frame.f_trace_opcodes = OPCODES
+            if event in ("opcode", "line"):
+                steps += 1
+                if steps == self.number:
+                    sys.settrace(None)
+                    act()
+            return trace
+
+        sys.settrace(trace)
+        try:
+            operate()
+        finally:
+            sys.settrace(None)
+        self.is_taken = steps >= self.number
+
+
+def every_step(at_least: int) -> Iterator[Step]:
+    """The steps of an operation, until one is not taken; it has to have so many."""
+    for number in itertools.count(1):
+        step = Step(number)
+        yield step
+        if not step.is_taken:
+            assert number > at_least, f"only {number - 1} steps"
+            return
 
 
 class Interrupt(BaseException):
@@ -51,16 +70,3 @@ class Interrupt(BaseException):
 
 def interrupt() -> None:
     raise Interrupt
-
-
-def interrupted_everywhere(operate: Callable[[], object]) -> Iterator[int]:
-    """Calls ``operate`` again and again, interrupted before another step each time, until it has no more steps."""
-    number = 0
-    while True:
-        number += 1
-        try:
-            if not done_before_step(number, interrupt, operate):
-                return
-        except Interrupt:
-            pass
-        yield number

@@ -9,7 +9,7 @@ import sys
 from array import array
 
 import pytest
-from child import output, run
+from child import RAISING, output, run
 
 import sharedmmap
 from sharedmmap import OutOfBoundsError
@@ -290,17 +290,7 @@ def test_a_memoryview_is_collected_with_the_exception_of_the_call_it_was_given_t
 def test_a_call_that_a_signal_handler_ends_keeps_no_buffer(path, call):
     """The exception has the frames; an export that they keep would keep the buffer, or crash the collector."""
     code = f"""
-    class Interrupt(Exception):
-        pass
-
-    def interrupt(*args):
-        global armed
-        if armed:
-            armed = False
-            raise Interrupt
-
     m = sharedmmap.open(path)
-    armed = False
     signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
     for _ in range(3000):
@@ -314,7 +304,7 @@ def test_a_call_that_a_signal_handler_ends_keeps_no_buffer(path, call):
             memory.release()  # raises where there is an export
     signal.setitimer(signal.ITIMER_REAL, 0)
     """
-    assert output(code, path) == ""
+    assert output(code, path, setup=RAISING) == ""
 
 
 def test_a_stream_that_raises_keeps_no_buffer(path):

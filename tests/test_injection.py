@@ -888,10 +888,15 @@ m = sharedmmap.open(path)
 word = m.atomic_uint32_at(0)
 expected = word.load()
 sharedmmap._atomic._SLICES = 1000.0, 1000.0
-injector.inject(b"futex_waitv", 1, ctypes.c_long(FOR_EVER), getattr(errno, args[0]))
+ERRORS["futex_waitv"] = getattr(errno, args[0])
+inject("futex_waitv", 1, FOR_EVER)
 
-def in_thread(calling):
-    threading.Thread(target=calling).start()
+def once_it_waits(then):
+    def watch():
+        while not made("futex_waitv"):
+            pass
+        then()
+    threading.Thread(target=watch).start()
 """
 
 
@@ -908,12 +913,7 @@ def test_a_wait_ends_where_the_kernel_cannot_wait_for_two_words_or_for_none(path
     code = f"""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def once_it_waits():
-        while not made("futex_waitv"):
-            pass
-        {event}
-
-    in_thread(once_it_waits)
+    once_it_waits(lambda: {event})
     try:
         while word.wait(expected):
             pass
@@ -932,7 +932,7 @@ def test_a_waiter_sleeps_on_the_word_alone_where_the_kernel_cannot_wait_for_two(
                 return
 
     done = []
-    in_thread(notify)
+    threading.Thread(target=notify).start()
     print(word.wait(expected, 10))
     done.append(True)
     """
@@ -941,12 +941,7 @@ def test_a_waiter_sleeps_on_the_word_alone_where_the_kernel_cannot_wait_for_two(
 
 def test_a_waiter_looks_at_the_word_where_the_kernel_cannot_wait_for_it(path, injector):
     code = """
-    def once_it_waits():
-        while not made("futex_waitv"):
-            pass
-        word.store(1)
-
-    in_thread(once_it_waits)
+    once_it_waits(lambda: word.store(1))
     print(word.wait(expected), word.load())
     """
     assert output(code, path, injector, "EFAULT", setup=HARNESS + WAITING) == "True 1"

@@ -11,8 +11,8 @@ import os
 import sys
 
 import pytest
-from child import output
-from interrupts import Interrupt, done_before_step, interrupt, interrupted_everywhere
+from child import RAISING, output
+from interrupts import Interrupt, every_step, interrupt
 
 import sharedmmap
 from sharedmmap import File, MappingFaultError, OutOfBoundsError, UnmappedMemoryError
@@ -40,11 +40,11 @@ def open_descriptors():
             yield int(entry)
 
 
-def assert_held(path, before, number):
+def assert_held(path, before, step):
     if held(path) != before:
         gc.collect()
         gc.collect()
-        assert held(path) == before, f"before step {number}"
+        assert held(path) == before, f"before step {step.number}"
 
 
 MAPPING = {
@@ -62,10 +62,10 @@ MAPPING = {
 def test_an_interrupted_mapping_leaves_no_mapping_and_no_descriptor(path, make):
     fd = os.open(path, os.O_RDWR)
     before = held(path)
-    number = 0
-    for number in interrupted_everywhere(lambda: make(path, fd)):
-        assert_held(path, before, number)
-    assert number > 5
+    for step in every_step(at_least=6):
+        with contextlib.suppress(Interrupt):
+            step.do_before(interrupt, lambda: make(path, fd))
+        assert_held(path, before, step)
     os.close(fd)
 
 
@@ -85,119 +85,98 @@ USES = {
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 def test_an_interrupted_use_leaves_nothing_once_the_file_is_closed(path, use):
     before = held(path)
-    more, number = True, 0
-    while more:
-        number += 1
+    for step in every_step(at_least=2):
         with sharedmmap.open(path, capacity=8 * PAGE) as m, contextlib.suppress(Interrupt):
-            more = done_before_step(number, interrupt, lambda m=m: use(m))
-        assert_held(path, before, number)
-    assert number > 2
+            step.do_before(interrupt, lambda m=m: use(m))
+        assert_held(path, before, step)
 
 
-def lose(path, m):
-    """The page is lost, and has been missed."""
+def lose(path, m, contents):
+    """The page is lost, and has been missed. Then the file is whole again."""
     os.truncate(path, 0)
     with pytest.raises(MappingFaultError):
         m[0]
+    path.write_bytes(contents)
 
 
 def test_an_interrupted_restore_can_be_made_again(path, contents):
     before = held(path)
-    more, number = True, 0
-    while more:
-        number += 1
+    for step in every_step(at_least=10):
         m = sharedmmap.open(path)
-        lose(path, m)
-        path.write_bytes(contents)
+        lose(path, m, contents)
         with contextlib.suppress(Interrupt):
-            more = done_before_step(number, interrupt, m.restore)
+            step.do_before(interrupt, m.restore)
         m.restore()
         assert m[:] == contents
         m.close()
-        assert_held(path, before, number)
-    assert number > 10
+        assert_held(path, before, step)
 
 
 def test_a_restore_that_others_have_overtaken_goes_on_with_their_mapping(path, contents):
     """They restore twice in the middle of it, and use what they got."""
-    more, number = True, 0
-    while more:
-        number += 1
+    for step in every_step(at_least=10):
         m, words = sharedmmap.open(path), []
-        lose(path, m)
-        path.write_bytes(contents)
+        lose(path, m, contents)
 
         def restore_twice(m=m, words=words):
             m.restore()
-            lose(path, m)
-            path.write_bytes(contents)
+            lose(path, m, contents)
             m.restore()
             words.append(m.atomic_uint64_at(0))
 
-        more = done_before_step(number, restore_twice, m.restore)
-        assert m[:] == contents, number
+        step.do_before(restore_twice, m.restore)
+        assert m[:] == contents, step.number
         m.close()
         for word in words:
             with pytest.raises(UnmappedMemoryError):
                 word.load()
-    assert number > 10
 
 
 def test_closing_in_the_middle_of_a_restore_leaves_nothing_mapped(path, contents):
     before = held(path)
-    more, number = True, 0
-    while more:
-        number += 1
+    for step in every_step(at_least=10):
         m = sharedmmap.open(path)
-        lose(path, m)
-        path.write_bytes(contents)
+        lose(path, m, contents)
         with contextlib.suppress(UnmappedMemoryError):
-            more = done_before_step(number, m.close, m.restore)
-        assert m.closed or not more, number
+            step.do_before(m.close, m.restore)
+        assert m.closed or not step.is_taken, step.number
         m.close()
-        assert_held(path, before, number)
-    assert number > 10
+        assert_held(path, before, step)
 
 
 def test_a_fault_that_a_restore_comes_into_tells_its_cause(path, contents):
     """The restore asks for the cause, and closes the descriptor that it is asked through."""
-    more, number = True, 0
 
     def touch(m):
         with pytest.raises((MappingFaultError, OutOfBoundsError)) as raised:  # the latter: it was restored first
             m[0]
-        assert raised.type is OutOfBoundsError or raised.value.errno == errno.ENXIO, number
+        assert raised.type is OutOfBoundsError or raised.value.errno == errno.ENXIO, step.number
 
-    while more:
-        number += 1
+    for step in every_step(at_least=10):
         path.write_bytes(contents)
         m = sharedmmap.open(path)
         os.truncate(path, 0)
-        more = done_before_step(number, m.restore, lambda m=m: touch(m))
+        step.do_before(m.restore, lambda m=m: touch(m))
         m.close()
-    assert number > 10
 
 
 def test_an_interrupted_fault_tells_its_cause_the_next_time(path):
     before = held(path)
-    more, number = True, 0
 
     def touch(m):
         with pytest.raises(MappingFaultError):
             m[0]
 
-    while more:
-        number += 1
+    for step in every_step(at_least=10):
         path.write_bytes(bytes(PAGE))
         m = sharedmmap.open(path)
         os.truncate(path, 0)
         with contextlib.suppress(Interrupt):
-            more = done_before_step(number, interrupt, lambda m=m: touch(m))
+            step.do_before(interrupt, lambda m=m: touch(m))
         with pytest.raises(MappingFaultError, match="0 bytes long now"):
             m[0]
         m.close()
-        assert_held(path, before, number)
-    assert number > 10
+        assert_held(path, before, step)
 
 
 WRITES = {
@@ -224,15 +203,13 @@ EARLIER = bytes(PAGE) + b"\1" * PAGE
 def test_a_write_that_a_signal_handler_interrupted_is_owed(path, write):
     """The interrupt comes before the bytes are there, or after: if they are, the mapping is dirty."""
     path.write_bytes(EARLIER)
-    more, number = True, 0
     with sharedmmap.open(path) as m:
-        while more:
-            number += 1
+        for step in every_step(at_least=0):
             m[:] = EARLIER
             m.flush()
             with contextlib.suppress(Interrupt):
-                more = done_before_step(number, interrupt, lambda: write(m))
-            assert m.dirty or m[:] == EARLIER, number
+                step.do_before(interrupt, lambda: write(m))
+            assert m.dirty or m[:] == EARLIER, step.number
         assert m.dirty
 
 
@@ -253,30 +230,25 @@ def test_any_error_that_a_signal_handler_raises_comes_through(m, use):
     def fail():
         raise LookupError
 
-    more, number = True, 0
-    while more:
-        number += 1
+    for step in every_step(at_least=2):
         try:
-            more = done_before_step(number, fail, lambda: use(m))
+            step.do_before(fail, lambda: use(m))
         except LookupError:
             pass
         else:
-            assert not more, f"not the one before step {number}"
-    assert number > 2
+            assert not step.is_taken, f"not the one before step {step.number}"
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 def test_a_write_that_another_thread_flushes_in_the_middle_of_is_owed(path, write):
     path.write_bytes(EARLIER)
-    more, number = True, 0
     with sharedmmap.open(path) as m:
-        while more:
-            number += 1
+        for step in every_step(at_least=0):
             m[:] = EARLIER
             m.flush()
             flushed = []
-            more = done_before_step(number, lambda f=flushed: f.append((m.flush(), m[:])), lambda: write(m))
-            assert m.dirty or flushed == [(None, m[:])], number
+            step.do_before(lambda f=flushed: f.append((m.flush(), m[:])), lambda: write(m))
+            assert m.dirty or flushed == [(None, m[:])], step.number
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
@@ -285,44 +257,31 @@ def test_a_write_that_a_restore_comes_into_is_whole_or_raises(path, write):
     with sharedmmap.open(path) as m:
         write(m)
     expected = path.read_bytes()
-    more, number = True, 0
-    while more:
-        number += 1
+    for step in every_step(at_least=0):
         path.write_bytes(EARLIER)
         m, done_before = sharedmmap.open(path), []
 
         def lose_and_restore(m=m, done_before=done_before):
             done_before.append(path.read_bytes() == expected)
-            lose(path, m)
-            path.write_bytes(EARLIER)
+            lose(path, m, EARLIER)
             m.restore()
 
         raised = False
         try:
-            more = done_before_step(number, lose_and_restore, lambda m=m: write(m))
+            step.do_before(lose_and_restore, lambda m=m: write(m))
         except MappingFaultError:
             raised = True
-        assert path.read_bytes() == (EARLIER if raised or done_before == [True] else expected), number
+        assert path.read_bytes() == (EARLIER if raised or done_before == [True] else expected), step.number
         m.close()
 
 
 @pytest.mark.skipif(sys.implementation.name == "pypy", reason="a dropped File is collected late there")
 def test_files_dropped_under_a_signal_handler_that_raises_leak_nothing(path):
     code = """
-    class Interrupt(Exception):
-        pass
-
-    def interrupt(number, frame):
-        global armed
-        if armed:
-            armed = False
-            raise Interrupt
-
     def held():
         with open("/proc/self/maps") as maps:
             return len(os.listdir("/proc/self/fd")), maps.read().count(path)
 
-    armed, interrupts = False, 0
     fd = os.open(path, os.O_RDWR)
     File(fd)
     before = held()
@@ -334,9 +293,9 @@ def test_files_dropped_under_a_signal_handler_that_raises_leak_nothing(path):
             while True:
                 File(fd)
         except Interrupt:
-            interrupts += 1
+            pass
     signal.setitimer(signal.ITIMER_REAL, 0)
     gc.collect()
     print(held() == before, held(), before)
     """
-    assert output(code, path).startswith("True")
+    assert output(code, path, setup=RAISING).startswith("True")

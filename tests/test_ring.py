@@ -206,13 +206,8 @@ def test_an_exception_before_the_other_is_told_leaves_nobody_waiting(ends, recei
     with pytest.raises(KeyboardInterrupt):
         receiver.receive() if receives else sender.send(bytes(40))
     monkeypatch.setattr(end, "_mine", word)
-    if receives:
-        with ThreadPoolExecutor() as pool:
-            sending = pool.submit(sender.send, b"next")
-            assert receiver.receive() == b"next"
-            sending.result()
-    else:
-        with ThreadPoolExecutor() as pool:
-            sending = pool.submit(sender.send, bytes(60))
-            assert [receiver.receive(), receiver.receive()] == [bytes(40), bytes(60)]
-            sending.result()
+    last, due = (b"next", [b"next"]) if receives else (bytes(60), [bytes(40), bytes(60)])
+    with ThreadPoolExecutor() as pool:
+        sending = pool.submit(sender.send, last)
+        assert [receiver.receive() for _ in due] == due
+        sending.result()
