@@ -19,14 +19,13 @@ int64_t mutex_wait(struct mutex *mutex, int64_t call, int64_t nanoseconds)
             return is_live(word->region) ? (int64_t)seen : NOT_ACCESSIBLE;
         } else if (!has_spun) {
             has_spun = true;
-            spin_for_change(word, at, seen, nanoseconds);
+            spin_for_change(word, at, seen, end);
         } else if (seen & WAITERS || atomic_compare_exchange_strong(at, &seen, seen | WAITERS)) {
             seen |= WAITERS;
             if (!may_wait)
                 return mark_dirty_and_check(word->region) ? (int64_t)seen : NOT_ACCESSIBLE;
             waiters = WAITERS;
-            const int64_t left = end - now();
-            may_wait = left > 0 && sleep_for_change(word->region, at, seen, left);
+            may_wait = sleep_for_change(word->region, at, seen, end);
         }
         if (!is_live(word->region))
             return NOT_ACCESSIBLE;

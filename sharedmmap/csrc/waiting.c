@@ -47,11 +47,9 @@ static void pause_core(void)
 #endif
 }
 
-bool spin_for_change(struct word *word, _Atomic uint32_t *at, uint32_t seen, int64_t nanoseconds)
+bool spin_for_change(struct word *word, _Atomic uint32_t *at, uint32_t seen, int64_t end)
 {
     int64_t spin = atomic_load_explicit(&word->spin, memory_order_relaxed);
-    if (nanoseconds <= 0)
-        return false;
     if (spin < SHORTEST_SPIN) {
         if (atomic_fetch_add_explicit(&word->skipped, 1, memory_order_relaxed) % RETRY != 0)
             return false;
@@ -59,7 +57,8 @@ bool spin_for_change(struct word *word, _Atomic uint32_t *at, uint32_t seen, int
     }
     if (!has_other_cores())
         return false;
-    const int64_t end = now() + (spin < nanoseconds ? spin : nanoseconds);
+    if (end > now() + spin)
+        end = now() + spin;
     do {
         for (int i = 0; i < 16; i++) {
             pause_core();
@@ -77,31 +76,31 @@ bool spin_for_change(struct word *word, _Atomic uint32_t *at, uint32_t seen, int
 
 #ifdef __linux__
 /* 0 or more: woken. -1 with errno. */
-static long futex_wait(struct region *region, _Atomic uint32_t *at, uint32_t seen, int64_t nanoseconds)
+static long futex_wait(struct region *region, _Atomic uint32_t *at, uint32_t seen, int64_t end)
 {
 #if defined(SYS_futex_waitv) && defined(FUTEX_WAITV_MAX)
-    const struct timespec end = timespec_of(now() + nanoseconds);
+    const struct timespec until = timespec_of(end);
     struct futex_waitv words[] = {
         {.val = seen, .uaddr = (uintptr_t)at, .flags = FUTEX_32},
         {.val = 0, .uaddr = (uintptr_t)&region->ended, .flags = FUTEX_32 | FUTEX_PRIVATE_FLAG},
     };
-    const long woken = syscall(SYS_futex_waitv, words, 2, 0, &end, CLOCK_MONOTONIC);
+    const long woken = syscall(SYS_futex_waitv, words, 2, 0, &until, CLOCK_MONOTONIC);
     if (woken >= 0 || errno == EAGAIN || errno == ETIMEDOUT || errno == EINTR)
         return woken; /* else there is no such call, or a seccomp filter refuses it */
 #endif
     (void)region;
-    const struct timespec span = timespec_of(nanoseconds < LONGEST_SLEEP ? nanoseconds : LONGEST_SLEEP);
-    return syscall(SYS_futex, at, FUTEX_WAIT, seen, &span, NULL, 0);
+    const int64_t look = now() + LONGEST_SLEEP;
+    const struct timespec soon = timespec_of(end < look ? end : look);
+    return syscall(SYS_futex, at, FUTEX_WAIT_BITSET, seen, &soon, NULL, FUTEX_BITSET_MATCH_ANY);
 }
 #endif
 
-bool sleep_for_change(struct region *region, _Atomic uint32_t *at, uint32_t seen, int64_t nanoseconds)
+bool sleep_for_change(struct region *region, _Atomic uint32_t *at, uint32_t seen, int64_t end)
 {
-    const int64_t end = now() + nanoseconds;
 #ifdef __linux__
     /* Counted before the kernel compares `ended`; wake_sleepers() sets that before it looks at the count. */
     atomic_fetch_add(&region->sleepers, 1);
-    const long woken = futex_wait(region, at, seen, nanoseconds);
+    const long woken = futex_wait(region, at, seen, end);
     const int reason = errno;
     atomic_fetch_sub(&region->sleepers, 1);
     if (woken >= 0 || reason == EAGAIN)

@@ -33,10 +33,10 @@ struct word {
 int64_t now(void);
 
 /* The two steps of a waiter, with its word at `at`, where `seen` was found. Each returns whether the word may differ
- * by now, or the region has ended. False: nothing came of it, or `nanoseconds` have passed, or a signal handler has
- * to run. */
-bool spin_for_change(struct word *word, _Atomic uint32_t *at, uint32_t seen, int64_t nanoseconds);
-bool sleep_for_change(struct region *region, _Atomic uint32_t *at, uint32_t seen, int64_t nanoseconds);
+ * by now, or the region has ended. False: nothing came of it, or it is past `end` as now() tells, or a signal handler
+ * has to run. */
+bool spin_for_change(struct word *word, _Atomic uint32_t *at, uint32_t seen, int64_t end);
+bool sleep_for_change(struct region *region, _Atomic uint32_t *at, uint32_t seen, int64_t end);
 
 /* Wakes all that sleep on a word of a region which is not live any more. May be called in a signal handler. */
 void wake_sleepers(struct region *region);

@@ -75,8 +75,11 @@ static inline int word_wait(struct word *word, uint32_t expected, int64_t nanose
     _Atomic uint32_t *at = (void *)word_to_load(word, sizeof *at);
     if (at == NULL)
         return NOT_ACCESSIBLE;
-    const bool woken = atomic_load(at) != expected || spin_for_change(word, at, expected, nanoseconds) ||
-                       (nanoseconds > 0 && sleep_for_change(word->region, at, expected, nanoseconds));
+    bool woken = atomic_load(at) != expected;
+    if (!woken && nanoseconds > 0) {
+        const int64_t end = now() + nanoseconds;
+        woken = spin_for_change(word, at, expected, end) || sleep_for_change(word->region, at, expected, end);
+    }
     const bool differs = atomic_load(at) != expected; /* a last look, which finds that the page has gone as well */
     return is_live(word->region) ? woken || differs : NOT_ACCESSIBLE;
 }
