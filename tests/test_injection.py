@@ -888,8 +888,9 @@ m = sharedmmap.open(path)
 word = m.atomic_uint32_at(0)
 expected = word.load()
 sharedmmap._atomic._SLICES = 1000.0, 1000.0
-ERRORS["futex_waitv"] = getattr(errno, args[0])
-inject("futex_waitv", 1, FOR_EVER)
+ERRORS["futex_waitv"] = ERRORS["futex"] = getattr(errno, args[0])
+for call in ["futex_waitv"] + ["futex"] * (args[0] == "EFAULT"):  # of such a word the kernel takes neither
+    inject(call, 1, FOR_EVER)
 
 def once_it_waits(then):
     def watch():
