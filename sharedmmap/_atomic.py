@@ -16,7 +16,6 @@ _SLICES = 0.05, 1.0
 """Seconds that a waiter sleeps before it returns to Python: the first time, and at the most. A signal that arrives
 just before it falls asleep is handled so much later."""
 
-
 _notify = quick.word_notify
 
 
@@ -197,10 +196,11 @@ class AtomicUint32(_AtomicWord, scalar="uint32"):
     def notify(self, count: SupportsIndex = 1) -> int:
         """Wakes up to ``count`` of those that wait for the word; returns how many. See futex(2)."""
         count = min(as_size(count, "count"), 2**31 - 1)
-        woken: int = _notify(self._word, count) if count else lib.NOT_ACCESSIBLE  # 0 would wake one
+        if not count:  # for futex(2) that is one
+            self.load()
+            return 0
+        woken: int = _notify(self._word, count)
         if woken < 0:
             self.load()
-            woken = (
-                max(0, _notify(self._word, count)) if count else 0
-            )  # nobody sleeps where the kernel cannot wait
+            woken = max(0, _notify(self._word, count))  # where the kernel cannot wait for the word, nobody sleeps
         return woken

@@ -141,9 +141,11 @@ def scatter(region: Region, span: range, memory: Any) -> None:
 
 def find(region: Region, call: str, sub: Any, start: int, end: int) -> int:
     """``region_find`` or ``region_rfind`` within what is accessible of ``start`` to ``end``."""
-    with readable_memory(sub) as memory:
-        # A copy: memmem(3) may never end, or read elsewhere, if what it looks for changes meanwhile.
-        needle: bytes = memory if type(memory) is bytes else ffi.buffer(memory)[:]
+    needle: bytes = sub
+    # A copy of what may change: then memmem(3) might never end, or read elsewhere.
+    if type(sub) is not bytes:
+        with readable_memory(sub) as memory:
+            needle = ffi.buffer(memory)[:]
     while True:
         region.check()
         limit = region.c.limit

@@ -18,7 +18,6 @@ __all__ = ["drawable", "dump", "info"]
 
 CELLS = 64  # the width of the bar of resident pages
 SHOWN = 4  # of the holes
-LIVENESS = 1 << 62  # from here on a locked byte is a file with a mutex, as csrc/descriptor.h has it
 
 
 def dump(path: str, format: str, offset: int, count: int | None) -> None:
@@ -190,7 +189,7 @@ def _locks(inode: str) -> list[str]:
             if len(words) < 7 or words[4] != inode:
                 continue
             kind, _, access, pid, _, start, end = words[:7]
-            if kind == "OFDLCK" and int(start) >= LIVENESS and start == end:
+            if kind == "OFDLCK" and int(start) >= lib.LIVENESS and start == end:  # csrc/descriptor.h
                 owners += 1
                 continue
             who = "process " + pid if pid != "-1" else "an open file description"

@@ -64,9 +64,8 @@ if sys.implementation.name == "pypy":
     from ._pypy import BYTES_PIECE, before_mapping, before_view, memory_of
 else:
     quick = _quick
-    RefusedError = quick.refuse_with(
-        RefusedError
-    )  # the class of the first import, where this is not the first one
+    # Where this is not the first import in the process, the class of that one.
+    RefusedError = quick.refuse_with(RefusedError)
     _BYTES = ffi.typeof("char[]")
     BYTES_PIECE = PIECE
 

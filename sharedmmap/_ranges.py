@@ -17,8 +17,8 @@ from ._region import Region, call_failed
 __all__ = ["advise", "flush", "lock", "reserve", "residency", "unlock"]
 
 
-def _require_success(region: Region, failed: bool, call: str) -> None:
-    """Raises where the region is not live, for then the call was about zero pages; else what the call said."""
+def _require_success(region: Region, failed: int, call: str) -> None:
+    """Raises if the region is not live; the call was about zero pages then. Else if ``call`` failed, its error."""
     reason = ffi.errno
     region.check()
     if failed:
@@ -32,10 +32,8 @@ def flush(region: Region, flags: int, offset: SupportsIndex, length: SupportsInd
         return
     complete = bool(flags & Sync.SYNC) and size == region.pages(0, None)[1]
     outcome = lib.region_flush(region.c, start, size, flags, complete)
-    reason = ffi.errno
-    region.check()
-    if outcome in (lib.NOT_WRITTEN, lib.NOT_ASKED):
-        raise os_error(reason, "msync" if outcome == lib.NOT_WRITTEN else "fstat")
+    failed = outcome in (lib.NOT_WRITTEN, lib.NOT_ASKED)
+    _require_success(region, failed, "msync" if outcome == lib.NOT_WRITTEN else "fstat")
     if outcome == lib.SHORTER:
         limit = region.c.limit
         raise MappingFaultError(
@@ -49,7 +47,7 @@ def flush(region: Region, flags: int, offset: SupportsIndex, length: SupportsInd
 def advise(region: Region, advice: int, offset: SupportsIndex, length: SupportsIndex | None) -> None:
     advice = Advice(as_index(advice))
     start, size = region.pages(offset, length)
-    _require_success(region, bool(size and lib.madvise(start, size, advice)), "madvise")
+    _require_success(region, size and lib.madvise(start, size, advice), "madvise")
 
 
 def lock(region: Region, offset: SupportsIndex, length: SupportsIndex | None, on_fault: bool) -> None:
@@ -67,13 +65,13 @@ def lock(region: Region, offset: SupportsIndex, length: SupportsIndex | None, on
 
 def unlock(region: Region, offset: SupportsIndex, length: SupportsIndex | None) -> None:
     start, size = region.pages(offset, length)
-    _require_success(region, bool(size and lib.munlock(start, size)), "munlock")
+    _require_success(region, size and lib.munlock(start, size), "munlock")
 
 
 def residency(region: Region, offset: SupportsIndex, length: SupportsIndex | None) -> bytes:
     start, size = region.pages(offset, length)
     found = ffi.new("unsigned char[]", -(-size // PAGE))
-    _require_success(region, bool(size and lib.mincore(start, size, found)), "mincore")
+    _require_success(region, size and lib.mincore(start, size, found), "mincore")
     return bytes(byte & 1 for byte in ffi.buffer(found)[:])
 
 

@@ -77,22 +77,6 @@ def be_the_neighbour(path: str) -> None:
             print(m.accessible, flush=True)
 
 
-NEIGHBOUR = f"""
-import sys
-sys.path[:] = {sys.path!a}
-from sharedmmap._tour import be_the_neighbour
-be_the_neighbour(sys.argv[1])
-"""
-
-
-HOLDER = f"""
-import sys
-sys.path[:] = {sys.path!a}
-from sharedmmap._tour import hold_the_mutex
-hold_the_mutex(sys.argv[1])
-"""
-
-
 def hold_the_mutex(path: str) -> None:
     """A process that changes one of two numbers, and is killed before it changes the other."""
     with sharedmmap.open(path) as m, m.mutex_at(MUTEX):
@@ -114,6 +98,13 @@ class Tour:
     def __init__(self, path: str, stack: ExitStack) -> None:
         self.path = path
         self.stack = stack
+
+    def start_here(self, function: Callable[[str], None]) -> subprocess.Popen[str]:
+        """A second process that calls a function of this module with the path."""
+        return self.start(
+            f"import sys; sys.path[:] = {sys.path!a}\n"
+            f"from sharedmmap._tour import {function.__name__} as play; play(sys.argv[1])"
+        )
 
     def start(self, code: str, *args: object, **options: Any) -> subprocess.Popen[str]:
         """A second process, which is gone when the tour is over."""
@@ -145,7 +136,7 @@ class Tour:
         return f"{text!r} and {number}; open() and read() find the text in the file too."
 
     def share(self) -> str:
-        self.neighbour = self.start(NEIGHBOUR)
+        self.neighbour = self.start_here(be_the_neighbour)
         expect("the length that the neighbour sees", exchange(self.neighbour, 0), str(PAGE))
         answer = self.m.read_string_at(0, len(SENTENCE))
         expect("the answer", answer, SENTENCE.upper())
@@ -179,7 +170,7 @@ class Tour:
             mutex = self.m.mutex_at(MUTEX, on_owner_died=repair)
         except io.UnsupportedOperation as error:
             return f"left out: {error}."
-        holder = self.start(HOLDER)
+        holder = self.start_here(hold_the_mutex)
         expect("what the holder says", exchange(holder), "held")
         expect("whether this process can acquire it", mutex.acquire(timeout=0), False)
         holder.kill()

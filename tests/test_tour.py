@@ -99,7 +99,10 @@ BREAKAGES = {
     "map": ("File.__len__ = lambda self: 3", "the mapped length is 3, not "),
     "write": ("File.dirty = False", "dirty is False, not True"),
     "read back": ("File.read_uint64_at = lambda self, offset: 7", "the number is 7, not 1844674407370955155"),
-    "share": ("main.NEIGHBOUR = 'input()'", "the length that the neighbour sees is '', not "),
+    "share": (
+        "main.Tour.start_here = lambda self, function: self.start('input()')",
+        "the length that the neighbour sees is '', not ",
+    ),
     "flush": ("File.flush = lambda self: None", "dirty after is True, not False"),
     "grow": ("File.reserve = lambda self, length: None", "the accessible length is "),
     "mutex": ("main.repair = lambda m: None", "what was repaired is [1, 0], not [1, 1]"),
