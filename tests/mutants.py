@@ -248,7 +248,7 @@ MUTANTS = [
     Mutant("csrc/waiting.h", "FUTEX_WAKE, count", "FUTEX_WAKE_PRIVATE, count", "waiting"),
     Mutant("csrc/waiting.c", ".flags = FUTEX_32}", ".flags = FUTEX_32 | FUTEX_PRIVATE_FLAG}", "waiting"),
     Mutant("csrc/waiting.c", "FUTEX_32 | FUTEX_PRIVATE_FLAG", "FUTEX_32", "waiting"),
-    Mutant("csrc/waiting.c", "end < look ? end : look", "end", "injection"),
+    Mutant("csrc/waiting.c", "end < latest ? end : latest", "end", "injection"),
     Mutant("csrc/waiting.c", "errno == EAGAIN || errno == ETIMEDOUT || errno == EINTR)\n        return woken", "true)\n        return woken", "injection"),
     Mutant("_atomic.py", "                self._region.refresh()", "                pass", "waiting"),
     Mutant("csrc/waiting.c", "FUTEX_WAIT_BITSET, seen", "FUTEX_WAIT_BITSET_PRIVATE, seen", "injection"),

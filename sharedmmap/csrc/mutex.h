@@ -4,7 +4,7 @@
  *  1. The word is 0, or the owner id of the region that holds the mutex, and the bit WAITERS where somebody may be
  *     asleep. To take it is a compare-exchange of 0, to release it one to 0; then one sleeper is woken if WAITERS was
  *     set.
- *  2. A waiter looks at the word for a while, and sets WAITERS before it sleeps on it (waiting.h). Who takes the word
+ *  2. A waiter spins for a while, and sets WAITERS before it sleeps on the word (waiting.h). Who takes the word
  *     after it has slept keeps the bit: others may be asleep yet. A waiter that gives up leaves it set in a word that
  *     is held, so a wake-up that it has used is not lost: the next release wakes another.
  *  3. An owner id is drawn at random for a region with its first mutex, and is alive while the byte at LIVENESS + id of

@@ -9,9 +9,9 @@
 enum {
     LONGEST_SPIN = 50000, /* nanoseconds, as are the others */
     SHORTEST_SPIN = 1000,
-    LONGEST_SLEEP = 50000000, /* where nothing tells that the region has ended */
-    POLL = 1000000,           /* where the kernel cannot wait for the word at all */
-    RETRY = 32,
+    LONGEST_SLEEP = 50000000, /* without futex_waitv(2): then the end of the region wakes nobody */
+    POLL = 1000000,           /* between two loads, where the kernel cannot wait for the word at all */
+    RETRY = 32,               /* waiters, of whom one spins although that was in vain before */
 };
 
 int64_t now(void)
@@ -26,13 +26,14 @@ static struct timespec timespec_of(int64_t nanoseconds)
     return (struct timespec){(time_t)(nanoseconds / 1000000000), (long)(nanoseconds % 1000000000)};
 }
 
-/* ---- looking ---- */
+/* ---- spinning ---- */
 
 static bool has_other_cores(void)
 {
 #ifdef __linux__
     cpu_set_t cores;
-    return sched_getaffinity(0, sizeof cores, &cores) != 0 || CPU_COUNT(&cores) > 1; /* EINVAL: there are too many */
+    /* It fails with EINVAL where there are more cores than the set holds. */
+    return sched_getaffinity(0, sizeof cores, &cores) != 0 || CPU_COUNT(&cores) > 1;
 #else
     return sysconf(_SC_NPROCESSORS_ONLN) > 1;
 #endif
@@ -62,7 +63,7 @@ bool spin_for_change(struct word *word, _Atomic uint32_t *at, uint32_t seen, int
     do {
         for (int i = 0; i < 16; i++) {
             pause_core();
-            if (atomic_load(at) != seen) { /* SAFETY: as the caller says; where the page has gone, zeros are found */
+            if (atomic_load(at) != seen) { /* SAFETY: as the caller says; where the page has gone, this is 0 */
                 atomic_store_explicit(&word->spin, LONGEST_SPIN, memory_order_relaxed);
                 return true;
             }
@@ -86,11 +87,11 @@ static long futex_wait(struct region *region, _Atomic uint32_t *at, uint32_t see
     };
     const long woken = syscall(SYS_futex_waitv, words, 2, 0, &until, CLOCK_MONOTONIC);
     if (woken >= 0 || errno == EAGAIN || errno == ETIMEDOUT || errno == EINTR)
-        return woken; /* else there is no such call, or a seccomp filter refuses it */
+        return woken; /* any other error: the kernel has no such call, or a seccomp filter refuses it */
 #endif
     (void)region;
-    const int64_t look = now() + LONGEST_SLEEP;
-    const struct timespec soon = timespec_of(end < look ? end : look);
+    const int64_t latest = now() + LONGEST_SLEEP;
+    const struct timespec soon = timespec_of(end < latest ? end : latest);
     return syscall(SYS_futex, at, FUTEX_WAIT_BITSET, seen, &soon, NULL, FUTEX_BITSET_MATCH_ANY);
 }
 #endif
@@ -98,7 +99,8 @@ static long futex_wait(struct region *region, _Atomic uint32_t *at, uint32_t see
 bool sleep_for_change(struct region *region, _Atomic uint32_t *at, uint32_t seen, int64_t end)
 {
 #ifdef __linux__
-    /* Counted before the kernel compares `ended`; wake_sleepers() sets that before it looks at the count. */
+    /* A sleeper is counted before the kernel compares `ended`, and wake_sleepers() sets `ended` before it loads the
+     * count. So either the kernel sees that the region has ended, or wake_sleepers() sees the sleeper. */
     atomic_fetch_add(&region->sleepers, 1);
     const long woken = futex_wait(region, at, seen, end);
     const int reason = errno;
@@ -108,7 +110,7 @@ bool sleep_for_change(struct region *region, _Atomic uint32_t *at, uint32_t seen
     if (reason == ETIMEDOUT || reason == EINTR)
         return false;
 #endif
-    /* The kernel cannot wait for this word: the page has gone, as the next look finds, or is none of memory. */
+    /* The kernel cannot wait for this word: the page has gone, which the next load finds out, or it is a device's. */
     for (int64_t left; (left = end - now()) > 0;) {
         const struct timespec step = timespec_of(left < POLL ? left : POLL);
         if (nanosleep(&step, NULL) != 0)

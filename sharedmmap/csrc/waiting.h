@@ -1,16 +1,18 @@
 /* Waiting until an aligned 32-bit word of a region changes, for threads and processes alike.
  *
- *  1. A waiter first looks at the word for a while. To wake a sleeper and to switch to it takes some 50 microseconds
- *     on a virtual machine; another core sees a store within a tenth of one. Looking longer than a wake-up takes
- *     cannot pay off: that is LONGEST_SPIN. Where a waiter looked in vain, the next one looks half as long, down to
- *     nothing; then every 32nd tries again, and a success gives back all of it. With one core to run on nobody looks:
- *     who is to change the word could not run meanwhile.
- *  2. Then it sleeps, by futex(2), which finds the waiters in all processes by the page of the file. Where the kernel
- *     cannot supply that page, it answers EFAULT and sends no signal.
- *  3. What ends the region has to wake those who sleep on a word of it. So they sleep on two words at once, the other
- *     being `ended` of the region (futex_waitv(2)). Where the kernel has no such call, they look 20 times a second.
+ *  1. A waiter spins first: it loads the word again and again. Another core sees a store within a microsecond; to
+ *     wake a sleeper and to switch to it takes some 50 microseconds on a virtual machine. To spin longer than a
+ *     wake-up takes gains nothing: that is LONGEST_SPIN. If a waiter spins in vain, the next one on this word spins
+ *     half as long. Below SHORTEST_SPIN only every 32nd waiter spins. A spin that succeeds sets the time to
+ *     LONGEST_SPIN again. A thread that may run on one core only does not spin: the thread that is to change the word
+ *     could not run meanwhile.
+ *  2. Then it sleeps in futex(2). It is no private futex: the kernel finds the waiters of all processes by the page
+ *     of the file. Where the kernel cannot supply that page, futex(2) fails with EFAULT, and there is no signal.
+ *  3. When the region ends, its sleepers must wake. So a waiter sleeps on two words at once, with futex_waitv(2): its
+ *     own, and `ended` of the region. Where the kernel has no futex_waitv(2), a waiter wakes up 20 times a second
+ *     instead.
  *
- * Rejected: to let the region's end wake the word itself. That would wake other processes' waiters too. */
+ * Rejected: to wake the waiter's own word when the region ends. That would wake the waiters of other processes too. */
 #ifndef SHAREDMMAP_WAITING_H
 #define SHAREDMMAP_WAITING_H
 
@@ -25,23 +27,23 @@
 struct word {
     struct region *region;
     int64_t offset;            /* its address, region->base + offset, is a multiple of its size */
-    _Atomic int64_t spin;      /* nanoseconds for which a waiter looks before it sleeps */
-    _Atomic uint32_t skipped;  /* how many waiters have not looked, since `spin` is too short */
+    _Atomic int64_t spin;      /* nanoseconds for which the next waiter spins */
+    _Atomic uint32_t skipped;  /* how many waiters came while `spin` was below SHORTEST_SPIN */
 };
 
 /* Nanoseconds of a clock that only goes forward. */
 int64_t now(void);
 
-/* The two steps of a waiter, with its word at `at`, where `seen` was found. Each returns whether the word may differ
- * by now, or the region has ended. False: nothing came of it, or it is past `end` as now() tells, or a signal handler
- * has to run. */
+/* The two steps of a waiter. `at` is the address of its word, and `seen` the value that it found there. True: the
+ * word may have another value now, or the region has ended. False: now() has reached `end`, or a signal handler has
+ * to run, or the spin was in vain. */
 bool spin_for_change(struct word *word, _Atomic uint32_t *at, uint32_t seen, int64_t end);
 bool sleep_for_change(struct region *region, _Atomic uint32_t *at, uint32_t seen, int64_t end);
 
-/* Wakes all that sleep on a word of a region which is not live any more. May be called in a signal handler. */
+/* Wakes all who sleep on a word of the region, which is not live any more. Async-signal-safe. */
 void wake_sleepers(struct region *region);
 
-/* Wakes up to `count` that sleep on the word in any process; how many, or -1. It does not block. */
+/* Wakes up to `count` of those who sleep on the word, in any process. Returns how many, or -1. It does not block. */
 static inline int futex_wake(_Atomic uint32_t *at, int count)
 {
 #ifdef __linux__

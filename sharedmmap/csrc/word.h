@@ -68,8 +68,9 @@ static inline char *word_to_write(struct word *word, int64_t size)
     DEFINE_FETCH(NAME, TYPE, fetch_or)                                                                     \
     DEFINE_FETCH(NAME, TYPE, fetch_xor)
 
-/* Waits until the word differs from `expected`, or somebody wakes those that wait for it: 1. 0 where `nanoseconds` have
- * passed, or a signal handler has to run. NOT_ACCESSIBLE. Not for the quick module: it keeps the GIL. */
+/* Waits until the word differs from `expected`, or somebody wakes those who wait for it. 1: that happened. 0: so many
+ * `nanoseconds` have passed, or a signal handler has to run. Or NOT_ACCESSIBLE. The quick module, which keeps the GIL,
+ * must not call it. */
 static inline int word_wait(struct word *word, uint32_t expected, int64_t nanoseconds)
 {
     _Atomic uint32_t *at = (void *)word_to_load(word, sizeof *at);
@@ -80,12 +81,12 @@ static inline int word_wait(struct word *word, uint32_t expected, int64_t nanose
         const int64_t end = now() + nanoseconds;
         woken = spin_for_change(word, at, expected, end) || sleep_for_change(word->region, at, expected, end);
     }
-    const bool differs = atomic_load(at) != expected; /* a last look, which finds that the page has gone as well */
+    const bool differs = atomic_load(at) != expected; /* this load also finds out that the page has gone */
     return is_live(word->region) ? woken || differs : NOT_ACCESSIBLE;
 }
 
-/* Wakes up to `count` of those that wait for the word, in this process or another; how many. NOT_ACCESSIBLE, where the
- * kernel has no page for it either. */
+/* Wakes up to `count` of those who wait for the word, in any process. Returns how many, or NOT_ACCESSIBLE, also where
+ * the kernel has no page for the word. */
 static inline int word_notify(struct word *word, int count)
 {
     _Atomic uint32_t *at = (void *)word_to_load(word, sizeof *at);
