@@ -907,12 +907,22 @@ def once_it_waits(then):
     [
         ("m.unmap()", "UnmappedMemoryError"),
         ("os.truncate(path, 0)", "MappingFaultError"),
-        ("os.kill(os.getpid(), signal.SIGINT)", "KeyboardInterrupt"),
+        ("interrupt()", "KeyboardInterrupt"),
     ],
 )
 def test_a_wait_ends_where_the_kernel_cannot_wait_for_two_words_or_for_none(path, injector, refusal, event, error):
     code = f"""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    def handler(*_):
+        interrupted.set()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    def interrupt():
+        while not interrupted.is_set():  # a signal that comes before the sleep ends no sleep
+            os.kill(os.getpid(), signal.SIGINT)
+
+    interrupted = threading.Event()
+    signal.signal(signal.SIGINT, handler)
 
     once_it_waits(lambda: {event})
     try:
