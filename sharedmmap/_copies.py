@@ -81,7 +81,7 @@ def read(region: Region, offset: int, size: int) -> bytes:
             else:
                 return found
     # Nobody else has seen this object yet, so it may be filled, and without the GIL.
-    found = bytes(size)
+    found = quick.unset_bytes(size)
     with readable_memory(found) as memory:
         copy_all(region, memory, offset, size, writing=False)
     return found

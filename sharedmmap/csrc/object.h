@@ -49,11 +49,17 @@ static inline char *memory_of(PyObject *object, bool writable, int64_t *size)
     return memory != NULL && *size > 0 && *size < PIECE ? memory : NULL;
 }
 
+/* A bytes object whose memory is not set. It may go to nobody before all of it is. */
+static inline uintptr_t unset_bytes(int64_t size)
+{
+    return (uintptr_t)PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+}
+
 static inline uintptr_t region_bytes(struct region *region, int64_t offset, int64_t size)
 {
     if (size < 0 || size >= PIECE || !holds(region, offset, size))
         return (uintptr_t)refuse();
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    PyObject *bytes = (PyObject *)unset_bytes(size);
     if (bytes != NULL && (region_read(region, offset, PyBytes_AsString(bytes), size) != 0 || !is_live(region))) {
         Py_DECREF(bytes);
         return (uintptr_t)refuse();
