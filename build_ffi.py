@@ -223,7 +223,8 @@ ffibuilder.set_source(
     + "#ifdef __linux__\n#include <linux/mman.h>\n#endif\n"
     + "#ifndef O_TMPFILE\n#define O_TMPFILE 0\n#endif\n"
     + "".join(f"#ifndef MADV_{name}\n#define MADV_{name} -1\n#endif\n" for name in ADVICE)
-    + '#include "bulk.h"\n#include "descriptor.h"\n#include "mutex.h"\n#include "owned.h"\n#include "scalar.h"\n',
+    + '#include "bulk.h"\n#include "descriptor.h"\n#include "module.h"\n#include "mutex.h"\n#include "owned.h"\n'
+    + '#include "scalar.h"\n',
     sources=[str(path) for path in sorted(CSRC.glob("*.c"))],
     **OPTIONS,
 )
@@ -249,8 +250,8 @@ quickbuilder.cdef(
 )
 quickbuilder.set_source(
     "sharedmmap._quick",
-    '#include "quick.h"\n#include "bulk.h"\n#include "mutex.h"\n#include "object.h"\n#include "owned.h"\n'
-    + '#include "scalar.h"\n'
+    '#include "quick.h"\n#include "bulk.h"\n#include "module.h"\n#include "mutex.h"\n#include "object.h"\n'
+    + '#include "owned.h"\n#include "scalar.h"\n'
     + in_c("DEFINE_INTEGER({name}, {type}, {bits})", tuple(s for s in SCALARS if "int" in s))
     + in_c("\nDEFINE_WORD({name}, {type})", WORDS),
     **OPTIONS,
@@ -258,7 +259,7 @@ quickbuilder.set_source(
 
 
 def check_wrappers(source: str) -> None:
-    """Stops the build if cffi's wrappers do not use the macros that ``quick.h`` redefines as it expects."""
+    """Stops the build if cffi does not use the names that ``quick.h`` and ``module.h`` redefine as they expect."""
     for wrapper in (
         "Py_BEGIN_ALLOW_THREADS\n"
         "  _cffi_restore_errno();\n"
@@ -269,10 +270,11 @@ def check_wrappers(source: str) -> None:
         "pyresult = _cffi_from_c_int(result, uint64_t);",
         "pyresult = _cffi_from_c_double(result);",
         "x2 = (double)_cffi_to_c_double(arg2);",
+        "return _cffi_init(",
     ):
         if wrapper not in source:
             sys.exit(
-                f"This cffi ({cffi.__version__}) writes other wrappers than sharedmmap/csrc/quick.h is made for; "
+                f"This cffi ({cffi.__version__}) writes other C than quick.h and module.h in csrc/ expect; "
                 f"build with an older cffi. Missing: {wrapper!r}"
             )
 
