@@ -31,23 +31,17 @@ static inline int64_t index_offset(struct region *region, PyObject *index)
     return offset < 0 && !PyErr_Occurred() ? offset + region->length : offset;
 }
 
-/* The memory of a bytes object, or of a bytearray: that cannot be resized while the GIL is kept. NULL for any other
- * object, and for both where they are larger than these calls copy. */
-static inline char *memory_of(PyObject *object, bool writable, int64_t *size)
-{
-    char *memory = NULL;
-    if (!writable && PyBytes_CheckExact(object)) {
-        memory = PyBytes_AsString(object);
-        *size = PyBytes_Size(object);
-    }
-#ifndef Py_GIL_DISABLED
-    else if (PyByteArray_CheckExact(object)) {
-        memory = PyByteArray_AsString(object);
-        *size = PyByteArray_Size(object);
-    }
+/* Between these two a bytearray is not resized: its memory stays where it is. The GIL sees to that; without it the
+ * object's critical section does, of which bytearray takes no notice before 3.14. */
+#ifdef Py_GIL_DISABLED
+#define HOLD(object) Py_BEGIN_CRITICAL_SECTION(object)
+#define LET_GO() Py_END_CRITICAL_SECTION()
+enum { CAN_HOLD = PY_VERSION_HEX >= 0x030E0000 };
+#else
+#define HOLD(object) {
+#define LET_GO() }
+enum { CAN_HOLD = true };
 #endif
-    return memory != NULL && *size > 0 && *size < PIECE ? memory : NULL;
-}
 
 /* A bytes object whose memory is not set. It may go to nobody before all of it is. */
 static inline uintptr_t unset_bytes(int64_t size)
@@ -81,10 +75,33 @@ static inline uintptr_t region_get_item(struct region *region, uintptr_t key)
     return slice_range(region, object, &start, &size) ? region_bytes(region, start, size) : 0;
 }
 
+enum { ANY_SIZE = -1 };
+
+static inline int64_t write_memory(struct region *region, int64_t offset, const char *src, int64_t size, int64_t wanted)
+{
+    if (size <= 0 || size >= PIECE || (wanted != ANY_SIZE && wanted != size))
+        return 0;
+    return region_write(region, offset, src, size) == 0 ? size : 0;
+}
+
+/* Writes what a bytes object or a bytearray has, if that is as many bytes as wanted. The bytes written: all, or 0. */
+static inline int64_t write_object(struct region *region, int64_t offset, PyObject *src, int64_t wanted)
+{
+    int64_t written = 0;
+    if (PyBytes_CheckExact(src))
+        return write_memory(region, offset, PyBytes_AsString(src), PyBytes_Size(src), wanted);
+    if (CAN_HOLD && PyByteArray_CheckExact(src)) {
+        HOLD(src);
+        written = write_memory(region, offset, PyByteArray_AsString(src), PyByteArray_Size(src), wanted);
+        LET_GO();
+    }
+    return written;
+}
+
 /* 0 or NOT_ACCESSIBLE. */
 static inline int region_set_item(struct region *region, uintptr_t key, uintptr_t value)
 {
-    int64_t start, size, given;
+    int64_t start, size;
     if (!PySlice_Check((PyObject *)key)) {
         const int64_t offset = index_offset(region, (PyObject *)key);
         const uint8_t byte = (uint8_t)exact_int((PyObject *)value, 8, true);
@@ -92,8 +109,7 @@ static inline int region_set_item(struct region *region, uintptr_t key, uintptr_
     }
     if (!slice_range(region, (PyObject *)key, &start, &size)) /* first: its __index__ may resize value */
         return 0;
-    const char *memory = memory_of((PyObject *)value, false, &given);
-    return memory != NULL && given == size ? region_write(region, start, memory, size) : NOT_ACCESSIBLE;
+    return write_object(region, start, (PyObject *)value, size) != 0 ? 0 : NOT_ACCESSIBLE;
 }
 
 /* The limited API of 3.9 gives nobody the address of a memoryview's memory. As long as it costs less than to ask cffi for
@@ -117,18 +133,23 @@ static inline int64_t read_into_view(struct region *region, PyObject *view, int6
 /* The bytes copied: all that dest holds, or that src has. 0 where that was not done. */
 static inline int64_t region_read_at(struct region *region, uintptr_t dest, int64_t offset)
 {
-    int64_t size;
-    if (PyMemoryView_Check((PyObject *)dest))
-        return read_into_view(region, (PyObject *)dest, offset);
-    char *memory = memory_of((PyObject *)dest, true, &size);
-    return memory != NULL && region_read(region, offset, memory, size) == 0 ? size : 0;
+    PyObject *object = (PyObject *)dest;
+    int64_t copied = 0;
+    if (PyMemoryView_Check(object))
+        return read_into_view(region, object, offset);
+    if (CAN_HOLD && PyByteArray_CheckExact(object)) {
+        HOLD(object);
+        const int64_t size = PyByteArray_Size(object);
+        if (size < PIECE && region_read(region, offset, PyByteArray_AsString(object), size) == 0)
+            copied = size;
+        LET_GO();
+    }
+    return copied;
 }
 
 static inline int64_t region_write_at(struct region *region, uintptr_t src, int64_t offset)
 {
-    int64_t size;
-    const char *memory = memory_of((PyObject *)src, false, &size);
-    return memory != NULL && region_write(region, offset, memory, size) == 0 ? size : 0;
+    return write_object(region, offset, (PyObject *)src, ANY_SIZE);
 }
 
 #endif
