@@ -139,6 +139,7 @@ OWNED = """
 # On CPython alone, where uintptr_t stands for a Python object: csrc/object.h.
 OBJECTS = """
     uintptr_t refuse_with(uintptr_t exception);
+    int defer_counts(uintptr_t object);
     uintptr_t unset_bytes(int64_t size);
     uintptr_t region_bytes(struct region *region, int64_t offset, int64_t size);
     uintptr_t region_get_item(struct region *region, uintptr_t key);

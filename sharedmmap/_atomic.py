@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, Callable, ClassVar, Protocol, SupportsIndex
+from typing import Any, Callable, ClassVar, NoReturn, Protocol, SupportsIndex
 
 from ._arguments import as_index, as_size
-from ._native import RefusedError, ffi, lib, quick
+from ._native import RefusedError, ffi, lib, quick, used_by_all
 from ._region import Region
+from ._scalars import Method
 
 __all__ = ["AtomicUint32", "AtomicUint64"]
 
@@ -19,14 +20,16 @@ just before it falls asleep is handled so much later."""
 _notify = quick.word_notify
 
 
+class _Load(Protocol):
+    def __call__(self) -> int: ...
+
+
 class _Operate(Protocol):
     def __call__(self, operand: SupportsIndex) -> int: ...
 
 
-class _Method(Protocol):
-    """How a type checker sees a function that becomes a method."""
-
-    def __get__(self, instance: object, owner: type | None = None) -> _Operate: ...
+class _CompareExchange(Protocol):
+    def __call__(self, expected: SupportsIndex, desired: SupportsIndex) -> tuple[bool, int]: ...
 
 
 _OPERATIONS = {
@@ -39,7 +42,19 @@ _OPERATIONS = {
 }
 
 
-def _operation(name: str, call: Callable[[Any, Any], int]) -> Callable[[_AtomicWord, SupportsIndex], int]:
+def _loading(call: Callable[[Any], int]) -> Callable[..., Any]:
+    def load(self: _AtomicWord) -> int:
+        """The value."""
+        try:
+            return call(self._word)
+        except RefusedError:
+            pass
+        return self._checked(call)
+
+    return load
+
+
+def _operation(name: str, call: Callable[[Any, Any], int]) -> Callable[..., Any]:
     def operate(self: _AtomicWord, operand: SupportsIndex) -> int:
         try:
             return call(self._word, operand)  # it refuses what is no int
@@ -50,6 +65,21 @@ def _operation(name: str, call: Callable[[Any, Any], int]) -> Callable[[_AtomicW
     operate.__name__ = name
     operate.__doc__ = _OPERATIONS[name]
     return operate
+
+
+def _comparing(call: Callable[[Any, Any, Any], int]) -> Callable[..., Any]:
+    def compare_exchange(self: _AtomicWord, expected: SupportsIndex, desired: SupportsIndex) -> tuple[bool, int]:
+        """Sets the value to ``desired`` if it is ``expected``; returns whether it was, and the one seen."""
+        expected, desired = self._operand(expected), self._operand(desired)
+        try:
+            seen = call(self._word, expected, desired)
+            return seen == expected, seen
+        except RefusedError:
+            pass
+        seen = self._checked(call, expected, desired)
+        return seen == expected, seen
+
+    return compare_exchange
 
 
 class _AtomicWord:
@@ -64,21 +94,24 @@ class _AtomicWord:
     __slots__ = ("__weakref__", "_offset", "_region", "_word")
 
     _SIZE: ClassVar[int]
-    _load: ClassVar[Any]
-    _compare_exchange: ClassVar[Any]
-    exchange: ClassVar[_Method]
-    fetch_add: ClassVar[_Method]
-    fetch_sub: ClassVar[_Method]
-    fetch_and: ClassVar[_Method]
-    fetch_or: ClassVar[_Method]
-    fetch_xor: ClassVar[_Method]
+    load: ClassVar[Method[_Load]]
+    exchange: ClassVar[Method[_Operate]]
+    fetch_add: ClassVar[Method[_Operate]]
+    fetch_sub: ClassVar[Method[_Operate]]
+    fetch_and: ClassVar[Method[_Operate]]
+    fetch_or: ClassVar[Method[_Operate]]
+    fetch_xor: ClassVar[Method[_Operate]]
+    compare_exchange: ClassVar[Method[_CompareExchange]]
 
     def __init_subclass__(cls, *, scalar: str) -> None:
         cls._SIZE = ffi.sizeof(f"{scalar}_t")
-        cls._load = staticmethod(getattr(quick, f"load_word_{scalar}"))
-        cls._compare_exchange = staticmethod(getattr(quick, f"compare_exchange_{scalar}"))
-        for name in _OPERATIONS:
-            setattr(cls, name, _operation(name, getattr(quick, f"{name}_{scalar}")))
+        for method in (
+            _loading(getattr(quick, f"load_word_{scalar}")),
+            *(_operation(name, getattr(quick, f"{name}_{scalar}")) for name in _OPERATIONS),
+            _comparing(getattr(quick, f"compare_exchange_{scalar}")),
+        ):
+            method.__qualname__ = f"{cls.__name__}.{method.__name__}"
+            setattr(cls, method.__name__, used_by_all(method))
 
     def __init__(self, region: Region, offset: SupportsIndex) -> None:
         offset = as_index(offset)
@@ -123,42 +156,24 @@ class _AtomicWord:
             )
         return value
 
-    def load(self) -> int:
-        """The value."""
-        try:
-            value: int = self._load(self._word)
-            return value
-        except RefusedError:
-            pass
-        return self._checked(self._load)
-
     def store(self, operand: SupportsIndex) -> None:
         """Sets the value to ``operand``."""
         self.exchange(operand)
-
-    def compare_exchange(self, expected: SupportsIndex, desired: SupportsIndex) -> tuple[bool, int]:
-        """Sets the value to ``desired`` if it is ``expected``; returns whether it was, and the one seen."""
-        expected, desired = self._operand(expected), self._operand(desired)
-        try:
-            seen: int = self._compare_exchange(self._word, expected, desired)
-            return seen == expected, seen
-        except RefusedError:
-            pass
-        seen = self._checked(self._compare_exchange, expected, desired)
-        return seen == expected, seen
 
 
 class AtomicUint64(_AtomicWord, scalar="uint64"):
     __doc__ = _AtomicWord.__doc__
     __slots__ = ()
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("wait", "notify"):
-            raise AttributeError(
-                f"AtomicUint64 has no {name}(): the kernel waits on 32 bits. "
-                f"AtomicUint32 has; one at the same offset is the low half of this word"
-            )
-        raise AttributeError(f"AtomicUint64 has no attribute {name!r}")
+    @property
+    def wait(self) -> NoReturn:
+        """There is none: ``AttributeError``."""
+        raise AttributeError(
+            "AtomicUint64 has no wait() and no notify(): the kernel waits on 32 bits. "
+            "AtomicUint32 has them; one at the same offset is the low half of this word"
+        )
+
+    notify = wait
 
 
 class AtomicUint32(_AtomicWord, scalar="uint32"):

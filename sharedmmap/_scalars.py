@@ -10,10 +10,10 @@ import math
 from typing import Any, Callable, NamedTuple, Protocol, SupportsFloat, SupportsIndex, TypeVar, Union
 
 from ._arguments import as_index
-from ._native import RefusedError, lib, quick
+from ._native import RefusedError, lib, quick, used_by_all
 from ._region import Region
 
-__all__ = ["accessors", "float_accessors", "int_accessors"]
+__all__ = ["Method", "accessors", "float_accessors", "int_accessors"]
 
 V_co = TypeVar("V_co", covariant=True)
 V_contra = TypeVar("V_contra", contravariant=True)
@@ -27,16 +27,16 @@ class _Write(Protocol[V_contra]):
     def __call__(self, value: V_contra, offset: SupportsIndex) -> None: ...
 
 
-class _Method(Protocol[V_co]):
+class Method(Protocol[V_co]):
     """How a type checker sees a function that becomes a method."""
 
     def __get__(self, instance: object, owner: type | None = None) -> V_co: ...
 
 
-IntReader = _Method[_Read[int]]
-IntWriter = _Method[_Write[SupportsIndex]]
-FloatReader = _Method[_Read[float]]
-FloatWriter = _Method[_Write[Union[SupportsFloat, SupportsIndex]]]
+IntReader = Method[_Read[int]]
+IntWriter = Method[_Write[SupportsIndex]]
+FloatReader = Method[_Read[float]]
+FloatWriter = Method[_Write[Union[SupportsFloat, SupportsIndex]]]
 
 
 class Row(NamedTuple):
@@ -112,7 +112,7 @@ def accessors(name: str, calls: Any = quick) -> tuple[Any, Any]:
         function.__qualname__ = f"File.{verb}_{name}_at"
         function.__annotations__ = types
         function.__doc__ = _docstring(row, verb)
-    return read, write
+    return used_by_all(read), used_by_all(write)
 
 
 def _docstring(row: Row, verb: str) -> str:

@@ -53,6 +53,18 @@ static inline int refuse(void)
     return 0;
 }
 
+/* Where there is no GIL, threads that use an object write to its count of references in turns. Of one that lives as long as
+ * the process they need none: then the garbage collector counts. CPython has this from 3.14 on. */
+static inline int defer_counts(uintptr_t object)
+{
+#if defined(Py_GIL_DISABLED) && PY_VERSION_HEX >= 0x030E0000
+    return PyUnstable_Object_EnableDeferredRefcount((PyObject *)object);
+#else
+    (void)object;
+    return 0;
+#endif
+}
+
 #define RAISES_NO_VALUE
 #define no_value refuse
 
