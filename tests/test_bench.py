@@ -50,6 +50,33 @@ def test_the_chart_has_a_mark_for_each_interpreter_and_operation(tmp_path: Path)
     assert titles == [f"{name}, CPython {version}: 2.00" for name in shown for version in ("3.13", "3.9")]
 
 
+def result(name: str, ours: list[float], mmap: float = 1e-9) -> dict[str, object]:
+    return {
+        "operation": name,
+        "seconds": {"ours": sorted(ours)[len(ours) // 2], "mmap": mmap},
+        "span": {"ours": [min(ours), max(ours)]},
+    }
+
+
+def test_a_row_has_moved_whose_rounds_have_no_time_in_common_with_those_before() -> None:
+    before = [result("slower", [2e-9, 3e-9, 4e-9]), result("faster", [6e-9]), result("noisy", [2e-9, 4e-9])]
+    after = [result("slower", [5e-9, 6e-9, 6e-9]), result("faster", [3e-9]), result("noisy", [4e-9, 6e-9])]
+    code = "import json, report; print(report.moved(*map(json.loads, sys.argv[1:])))"
+    assert run(code, json.dumps(after), json.dumps(before)).splitlines() == [
+        "slower: 3.0 ns -> 6.0 ns; to mmap 3.00 -> 6.00",
+        "faster: 6.0 ns -> 3.0 ns; to mmap 6.00 -> 3.00",
+    ]
+
+
+def test_two_threads_gain_what_one_needs_longer_for_as_much() -> None:
+    seconds = {"call, one thread": {"ours": 2e-9, "pure Python": 2e-9}}
+    seconds["call, each of two threads"] = {"ours": 2.5e-9, "pure Python": 4e-9}
+    results = [{"operation": name, "seconds": its} for name, its in seconds.items()]
+    assert run("import json, report; print(report.gains(json.loads(sys.argv[1])))", json.dumps(results)) == (
+        "throughput of two threads over one, call: sharedmmap 1.60, pure Python 1.00 (the machine is busy)\n"
+    )
+
+
 @in_a_clone
 def test_the_picture_of_the_mapping_is_what_its_script_draws() -> None:
     script = ROOT / ".github" / "mapping.py"

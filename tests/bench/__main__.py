@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +17,7 @@ sys.path[0:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 import publish  # noqa: E402  (found by the line above)
 import report  # noqa: E402
-from operations import ONE_THREAD, TWO_THREADS, operations  # noqa: E402
+from operations import operations  # noqa: E402
 from timing import measure  # noqa: E402
 
 
@@ -26,6 +27,9 @@ def main() -> None:
     parser.add_argument("--beside", metavar="PEER", help="only this peer, where it has the operation")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count (default: %(default)s)")
     parser.add_argument("--json", metavar="PATH", help="write the figures to PATH")
+    parser.add_argument(
+        "--against", metavar="PATH", help="say which rows moved since the run whose figures are in PATH"
+    )
     parser.add_argument(
         "--publish",
         metavar="PATH",
@@ -47,17 +51,25 @@ def main() -> None:
             if options.beside in operation.peers:
                 operation.peers = {peer: operation.peers[peer] for peer in ("ours", options.beside)}
             print(f"\r{operation.name:60}", end="", file=sys.stderr, flush=True)
-            seconds = {peer: float(f"{taken:.4g}") for peer, taken in measure(operation, options.rounds).items()}
-            results.append({"operation": operation.name, "seconds": seconds})
+            taken = measure(operation, options.rounds)
+            seconds = {peer: rounded(statistics.median(rounds)) for peer, rounds in taken.items()}
+            span = {peer: [rounded(rounds[0]), rounded(rounds[-1])] for peer, rounds in taken.items()}
+            results.append({"operation": operation.name, "seconds": seconds, "span": span})
     print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
     print(report.machine())
     for peer in absent:
         print(f"not installed, left out: {peer}")
     print(report.table(results))
-    print(report.gain(results, ONE_THREAD, TWO_THREADS))
+    print(report.gains(results))
+    if options.against:
+        print(report.moved(results, json.loads(Path(options.against).read_text())["results"]))
     if options.json:
         run = {"machine": report.machine(), "results": results}
         Path(options.json).write_text(json.dumps(run, indent=1) + "\n")
+
+
+def rounded(seconds: float) -> float:
+    return float(f"{seconds:.4g}")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
+from report import CONTROL, ONE_THREAD, TWO_THREADS
 from ring import Receiver, Sender
-from timing import Operation, Run, loop, offsets, once
+from timing import Operation, Run, in_threads, loop, offsets, once
 
 import sharedmmap
 
@@ -27,7 +28,6 @@ SPAN = 1 * MIB  # where small accesses go, so that caches do not decide
 # PyPy has no preadv(2).
 READ_INTO = "os.preadv(fd, ({},), o)" if hasattr(os, "preadv") else "{}[:] = os.pread(fd, n, o)"
 REPEAT = 20 if sys.implementation.name == "cpython" else 400  # times 1,000 offsets
-ONE_THREAD, TWO_THREADS = "64 MiB copied by one thread", "64 MiB copied by each of 2 threads"
 U64, F64, RECORD = struct.Struct("<Q"), struct.Struct("<d"), struct.Struct("<QQd")
 
 
@@ -92,7 +92,7 @@ def operations(folder: Path) -> tuple[Iterator[Operation], list[str]]:
     peers = Peers(folder)
 
     def every() -> Iterator[Operation]:
-        for kind in (values, copies, searches, atomics, mutexes, mappings, flushes, messages):
+        for kind in (values, copies, searches, atomics, mutexes, mappings, flushes, messages, small_calls):
             yield from kind(peers)
         peers.close()
 
@@ -189,12 +189,12 @@ def copies(peers: Peers) -> Iterator[Operation]:
              "shared_memory": "buf[o : o + n] = source", "os.pread": "os.pwrite(fd, source, o)"}, **extra,
         )  # fmt: skip
     yield Operation(
-        TWO_THREADS,
+        f"64 MiB copied{TWO_THREADS}",
         {"ours": two_threads(lambda dest: peers.ours.read_at(dest, 0)),
          "mmap": two_threads(lambda dest: copy_slice(dest, peers.mmap))},
     )  # fmt: skip
     yield Operation(
-        ONE_THREAD,
+        f"64 MiB copied{ONE_THREAD}",
         {"ours": one_thread(lambda dest: peers.ours.read_at(dest, 0)),
          "mmap": one_thread(lambda dest: copy_slice(dest, peers.mmap))},
     )  # fmt: skip
@@ -485,3 +485,57 @@ def messages(peers: Peers) -> Iterator[Operation]:
         "a 64-byte message to another process",
         {"ours": pass_by_ring, "Pipe": pass_by_pipe, "Queue": pass_by_queue},
     )
+
+
+class Plain:
+    """Pure Python, to see whether two threads can run at once here at all."""
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def read(self, offset: int) -> int:
+        return self.value + offset
+
+
+def small_calls(peers: Peers) -> Iterator[Operation]:
+    """Calls of two threads, where no GIL lets one at a time run: of mappings of their own, and of one mapping."""
+    if not hasattr(sys, "_is_gil_enabled") or sys._is_gil_enabled():
+        return
+
+    def names(path: Path) -> dict[str, Any]:
+        with open(path, "w+b") as file:
+            file.truncate(SPAN)
+            m = sharedmmap.File(file.fileno())
+            std = mmap.mmap(file.fileno(), SPAN)
+        return {"m": m, "word": m.atomic_uint64_at(0), "std": std}
+
+    def own() -> dict[str, Any]:  # objects that are no mapping, of each thread
+        layout = struct.Struct("<Q")
+        return {
+            "unpack": layout.unpack_from,
+            "pack": layout.pack_into,
+            "source": bytes(bytearray(64)),
+            "dest": bytearray(64),
+            "plain": Plain(),
+        }
+
+    each = [names(peers.folder / f"thread{number}") for number in range(2)]
+    where = offsets(SPAN - 64, 8)
+    for call, statements in (
+        ("read uint64", {"ours": "m.read_uint64_at(o)", "mmap": "unpack(std, o)[0]"}),
+        ("write uint64", {"ours": "m.write_uint64_at(o, o)", "mmap": "pack(std, o, o)"}),
+        ("atomic add", {"ours": "word.fetch_add(1)"}),
+        ("m[a:b], 64 B", {"ours": "m[o : o + 64]", "mmap": "std[o : o + 64]"}),
+        ("m[a:b] = s, 64 B", {"ours": "m[o : o + 64] = source", "mmap": "std[o : o + 64] = source"}),
+        ("read_at, 64 B", {"ours": "m.read_at(dest, o)", "mmap": "dest[:] = std[o : o + 64]"}),
+        ("write_at, 64 B", {"ours": "m.write_at(source, o)", "mmap": "std[o : o + 64] = source"}),
+    ):
+        for whose, of_threads in (("own mappings", each), ("one mapping", each[:1] * 2)):
+            for name, count in ((ONE_THREAD, 1), (TWO_THREADS, 2)):
+                yield Operation(
+                    f"{call}, {whose}{name}",
+                    {
+                        peer: in_threads(statement, [{**its, **own()} for its in of_threads[:count]], where, 200)
+                        for peer, statement in {**statements, CONTROL: "plain.read(o)"}.items()
+                    },
+                )

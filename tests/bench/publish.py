@@ -13,8 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from operations import ONE_THREAD, TWO_THREADS
-from report import Result, figure, gain, ratio, table
+from report import Result, figure, gains, ratio, table
 
 ROOT = Path(__file__).parents[2]
 ALTERNATIVES = (
@@ -125,7 +124,7 @@ def long_tables(run: Run) -> str:
         others = {peer: seconds[peer] for peer in seconds if peer == "ours" or peer not in chosen}
         if len(others) > 1:
             rest.append({**result, "seconds": others})
-    shown = "\n".join((run["machine"], table(main), gain(run["results"], ONE_THREAD, TWO_THREADS)))
+    shown = "\n".join((run["machine"], table(main), gains(run["results"])))
     return f"### {name_of(run)}\n\n```text\n{shown}\n```\n\n```text\n{table(rest)}\n```"
 
 

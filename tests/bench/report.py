@@ -6,6 +6,12 @@ import os
 import platform
 from typing import Any
 
+ONE_THREAD, TWO_THREADS = ", one thread", ", each of two threads"
+"""How the names end of operations that are the same but for this."""
+
+CONTROL = "pure Python"
+"""The peer that shows whether two threads can run at once."""
+
 Result = dict[str, Any]
 
 
@@ -54,10 +60,34 @@ def table(results: list[Result]) -> str:
     )
 
 
-def gain(results: list[Result], one: str, two: str) -> str:
-    """How much more two threads copy than one in the same time."""
+def gains(results: list[Result]) -> str:
+    """How much more two threads do than one in the same time."""
     seconds = {result["operation"]: result["seconds"] for result in results}
-    if one not in seconds or two not in seconds:
-        return ""
-    rates = [f"{peer} {2 * seconds[one][peer] / seconds[two][peer]:.2f}" for peer in seconds[one]]
-    return f"throughput of two threads over one: {', '.join(rates)}".replace("ours", "sharedmmap")
+    lines = []
+    for name, two in seconds.items():
+        one = seconds.get(name.replace(TWO_THREADS, ONE_THREAD))
+        if name.endswith(TWO_THREADS) and one is not None:
+            rates = {peer: 2 * one[peer] / two[peer] for peer in two}
+            text = ", ".join(f"{peer} {rate:.2f}" for peer, rate in rates.items()).replace("ours", "sharedmmap")
+            busy = " (the machine is busy)" if rates.get(CONTROL, 2) < 1.5 else ""
+            lines.append(f"throughput of two threads over one, {name[: -len(TWO_THREADS)]}: {text}{busy}")
+    return "\n".join(lines)
+
+
+def moved(results: list[Result], before: list[Result]) -> str:
+    """The rows whose rounds, of this run and of the one before, have no time in common."""
+    spans = {result["operation"]: result for result in before}
+    lines = []
+    for result in results:
+        old = spans.get(result["operation"])
+        if old is None:
+            continue
+        (least, most), (old_least, old_most) = result["span"]["ours"], old["span"]["ours"]
+        if least > old_most or most < old_least:
+            line = (
+                f"{result['operation']}: {figure(old['seconds']['ours'])} -> {figure(result['seconds']['ours'])}"
+            )
+            peers = [peer for peer in result["seconds"] if peer != "ours" and peer in old["seconds"]]
+            line += "".join(f"; to {peer} {ratio(old, peer):.2f} -> {ratio(result, peer):.2f}" for peer in peers)
+            lines.append(line)
+    return "\n".join(lines) or "no row moved by more than its noise"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import statistics
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any, Callable
@@ -50,6 +50,39 @@ def loop(statement: str, names: dict[str, Any], each: list[int], repeat: int) ->
     return lambda: max(0.0, work() - empty()) / total
 
 
+def in_threads(statement: str, names: list[dict[str, Any]], each: list[int], repeat: int) -> Run:
+    """Runs ``statement`` as ``loop`` does, in a thread for each of ``names``; the loop itself counts, too."""
+    source = (
+        "def timed({arguments}, clock=clock, rounds=rounds):\n"
+        "    own = [o + 0 for o in each]\n"  # whose reference counts no other thread changes
+        "    together.wait()\n"
+        "    start = clock()\n"
+        "    for _ in rounds:\n"
+        "        for o in own:\n"
+        "            {body}\n"
+        "    taken.append(clock() - start)\n"
+    )
+    taken: list[float] = []
+    together = threading.Barrier(len(names))
+    functions = []
+    for its in names:
+        scope = {**its, "each": each, "clock": time.perf_counter, "rounds": range(repeat)}
+        scope |= {"together": together, "taken": taken}
+        exec(source.format(arguments=", ".join(f"{name}={name}" for name in its), body=statement), scope)
+        functions.append(scope["timed"])
+
+    def run() -> float:
+        taken.clear()
+        threads = [threading.Thread(target=function) for function in functions]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return max(taken) / repeat / len(each)
+
+    return run
+
+
 def once(function: Callable[[], Any], count: int = 1) -> Run:
     """Runs ``function`` as it is, ``count`` times."""
 
@@ -62,8 +95,8 @@ def once(function: Callable[[], Any], count: int = 1) -> Run:
     return run
 
 
-def measure(operation: Operation, rounds: int) -> dict[str, float]:
-    """The median of each peer's rounds, in seconds.
+def measure(operation: Operation, rounds: int) -> dict[str, list[float]]:
+    """Each peer's rounds in order of size, in seconds.
 
     Each peer warms up first, long enough for PyPy to have compiled it. Each round begins with another peer: who
     comes first finds the caches cold.
@@ -79,4 +112,4 @@ def measure(operation: Operation, rounds: int) -> dict[str, float]:
         for peer in peers:
             taken[peer].append(operation.peers[peer]())
         peers.append(peers.pop(0))
-    return {peer: statistics.median(times) for peer, times in taken.items()}
+    return {peer: sorted(times) for peer, times in taken.items()}
