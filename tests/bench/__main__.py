@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import sys
 import tempfile
@@ -28,6 +29,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count (default: %(default)s)")
     parser.add_argument("--json", metavar="PATH", help="write the figures to PATH")
     parser.add_argument(
+        "--go", metavar="DIR", type=Path, help="beside the Go package of which DIR is a checkout; needs go"
+    )
+    parser.add_argument(
         "--against", metavar="PATH", help="say which rows moved since the run whose figures are in PATH"
     )
     parser.add_argument(
@@ -42,9 +46,11 @@ def main() -> None:
         publish.publish(options.publish)
         return
 
+    if options.go and not shutil.which("go"):
+        parser.error("--go needs go, which is not installed")
     results = []
     with tempfile.TemporaryDirectory() as folder:
-        chosen, absent = operations(Path(folder))
+        chosen, absent = operations(Path(folder), options.go)
         for operation in chosen:
             if options.only and options.only not in operation.name:
                 continue

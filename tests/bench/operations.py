@@ -7,7 +7,9 @@ import mmap
 import multiprocessing
 import multiprocessing.shared_memory
 import os
+import shutil
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -87,16 +89,49 @@ class Peers:
         )
 
 
-def operations(folder: Path) -> tuple[Iterator[Operation], list[str]]:
-    """The operations, and the peers that are not installed."""
+def operations(folder: Path, go: Path | None) -> tuple[Iterator[Operation], list[str]]:
+    """The operations, and the peers that are not installed. ``go`` is a checkout of the Go package."""
     peers = Peers(folder)
+    program = None if go is None else built(folder / "go", go)
 
     def every() -> Iterator[Operation]:
         for kind in (values, copies, searches, atomics, mutexes, mappings, flushes, messages, small_calls):
-            yield from kind(peers)
+            for operation in kind(peers):
+                if program is not None and operation.name in IN_GO:
+                    operation.peers["Go"] = in_go(program, IN_GO[operation.name], peers.path)
+                yield operation
         peers.close()
 
     return every(), peers.absent
+
+
+IN_GO = {
+    "read uint64 below 2^63": "read uint64",
+    "write uint64 below 2^63": "write uint64",
+    "read_at, 64 B": "read 64 B",
+    "read_at into a memoryview, 64 B": "read 64 B",
+    "write_at, 64 B": "write 64 B",
+    "read_at, 1 MiB": "read 1 MiB",
+    "write_at, 1 MiB": "write 1 MiB",
+    "map and unmap": "map and unmap",
+}
+"""What ``original.go`` calls the operations that the Go package has."""
+
+
+def built(folder: Path, checkout: Path) -> Path:
+    """``original.go`` built with the Go package at ``checkout``."""
+    package = "github.com/grandecola/mmap"
+    folder.mkdir()
+    shutil.copy(Path(__file__).with_name("original.go"), folder)
+    (folder / "go.mod").write_text(
+        f"module bench\n\ngo 1.23\n\nrequire {package} v0.0.0\n\nreplace {package} => {checkout.resolve()}\n"
+    )
+    subprocess.run(["go", "build", "-mod=mod", "-o", "original", "."], cwd=folder, check=True)
+    return folder / "original"
+
+
+def in_go(program: Path, row: str, path: Path) -> Run:
+    return lambda: float(subprocess.run([program, row, path], capture_output=True, check=True).stdout)
 
 
 def values(peers: Peers) -> Iterator[Operation]:
