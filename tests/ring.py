@@ -69,15 +69,6 @@ class _End:
         if self._mine.exchange(self._here) & ASLEEP:
             self._mine.notify()
 
-    def _place(self, ahead: int) -> tuple[int, int]:
-        """Where in the file the byte ``ahead`` of here is, and how many there are from it to the turn."""
-        at = (self._here + ahead) % self.capacity
-        return DATA + at, self.capacity - at
-
-
-def _record_size(length: int) -> int:
-    return HEADER + length + 3 & -4
-
 
 class Sender(_End):
     def __init__(self, file: File) -> None:
@@ -85,18 +76,20 @@ class Sender(_End):
 
     def send(self, message: bytes) -> None:
         """Sends it; waits while there is no room. ``ValueError`` if it would not fit in the empty ring."""
-        size = _record_size(len(message))
+        record = len(message).to_bytes(HEADER, "little") + message
+        size = len(record) + 3 & -4
         if size > self.capacity:
             raise ValueError(f"a message of {len(message)} bytes does not fit in a ring of {self.capacity} bytes")
         while size > self.capacity - (self._here - self._there) % 2**32:
             self._follow()
-        self._file.write_uint32_at(len(message), self._place(0)[0])
-        at, straight = self._place(HEADER)
-        if len(message) <= straight:
-            self._file[at : at + len(message)] = message
+        at = self._here % self.capacity
+        end = at + len(record)
+        if end <= self.capacity:
+            self._file[DATA + at : DATA + end] = record
         else:
-            self._file[at : at + straight] = message[:straight]
-            self._file[DATA : DATA + len(message) - straight] = message[straight:]
+            turn = self.capacity - at
+            self._file[DATA + at : DATA + self.capacity] = record[:turn]
+            self._file[DATA : DATA + end - self.capacity] = record[turn:]
         self._advance(size)
 
 
@@ -108,11 +101,14 @@ class Receiver(_End):
         """The next message; waits while there is none."""
         while self._here == self._there:
             self._follow()
-        length = self._file.read_uint32_at(self._place(0)[0])
-        at, straight = self._place(HEADER)
-        if length <= straight:
-            message = self._file[at : at + length]
+        at = self._here % self.capacity
+        length = self._file.read_uint32_at(DATA + at)  # in one piece: all sizes are multiples of 4
+        start, end = at + HEADER, at + HEADER + length
+        if end <= self.capacity:
+            message = self._file[DATA + start : DATA + end]
         else:
-            message = self._file[at : at + straight] + self._file[DATA : DATA + length - straight]
-        self._advance(_record_size(length))
+            message = (
+                self._file[DATA + start : DATA + self.capacity] + self._file[DATA : DATA + end - self.capacity]
+            )
+        self._advance(HEADER + length + 3 & -4)
         return message
