@@ -408,10 +408,10 @@ def test_no_operation_crashes_while_another_process_cuts_the_file(path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """The path of a file on a file system of 64 KiB."""
+    """The path of a file on a file system of 16 pages."""
     point = tmp_path / "disk"
     point.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(point)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={16 * PAGE}", "tmpfs", str(point)]
     try:
         subprocess.run(mount, check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -435,7 +435,7 @@ def test_a_full_disk_raises_and_all_works_again_once_there_is_space(small_disk, 
     code = f"""
     ballast = path + ".ballast"
     with open(ballast, "wb") as file:
-        file.write(bytes(32 << 10))
+        file.write(bytes(8 * PAGE))
     m = sharedmmap.open(path, "w+", length=16 << 20)
     unit = 1 if sys.platform == "darwin" else 1024
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

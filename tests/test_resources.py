@@ -241,7 +241,7 @@ def test_without_a_descriptor_none_is_kept(path):
 def test_locking_more_than_allowed_names_the_limit_and_locks_nothing(path, on_fault):
     code = f"""
     m = sharedmmap.open(path, "r+", length=1 << 20)
-    resource.setrlimit(resource.RLIMIT_MEMLOCK, (64 << 10, 64 << 10))
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (4 * PAGE, 4 * PAGE))
     if os.getuid() == 0:
         os.setuid(65534)  # root may lock as much as it likes
     try:
@@ -254,7 +254,7 @@ def test_locking_more_than_allowed_names_the_limit_and_locks_nothing(path, on_fa
     m.unmap()
     assert status("VmLck") == 0
     """
-    assert f"RLIMIT_MEMLOCK is {64 << 10} bytes" in output(code, path, setup=SETUP)
+    assert f"RLIMIT_MEMLOCK is {4 * PAGE} bytes" in output(code, path, setup=SETUP)
 
 
 @pytest.mark.no_sanitizer
