@@ -209,7 +209,10 @@ class AtomicUint32(_AtomicWord, scalar="uint32"):
                 span = min(2 * span, longest)
 
     def notify(self, count: SupportsIndex = 1) -> int:
-        """Wakes up to ``count`` of those that wait for the word; returns how many. See futex(2)."""
+        """Wakes up to ``count`` of those that wait for the word; returns how many. See futex(2).
+
+        Before macOS 14.4 it returns 0: there a waiter is not woken, but looks at the value once a millisecond.
+        """
         count = min(as_size(count, "count"), 2**31 - 1)
         if not count:  # for futex(2) that is one
             self.load()

@@ -75,8 +75,8 @@ bool spin_for_change(struct word *word, _Atomic uint32_t *at, uint32_t seen, int
 
 /* ---- sleeping ---- */
 
-#ifdef __linux__
 /* 0 or more: woken. -1 with errno. */
+#ifdef __linux__
 static long futex_wait(struct region *region, _Atomic uint32_t *at, uint32_t seen, int64_t end)
 {
 #if defined(SYS_futex_waitv) && defined(FUTEX_WAITV_MAX)
@@ -94,11 +94,22 @@ static long futex_wait(struct region *region, _Atomic uint32_t *at, uint32_t see
     const struct timespec soon = timespec_of(end < latest ? end : latest);
     return syscall(SYS_futex, at, FUTEX_WAIT_BITSET, seen, &soon, NULL, FUTEX_BITSET_MATCH_ANY);
 }
+#else
+static long futex_wait(struct region *region, _Atomic uint32_t *at, uint32_t seen, int64_t end)
+{
+    (void)region;
+    const int64_t left = end - now();
+    if (os_sync_wait_on_address_with_timeout == NULL)
+        return errno = ENOSYS, -1;
+    if (left <= 0)
+        return errno = ETIMEDOUT, -1; /* the call takes no time of 0 */
+    return os_sync_wait_on_address_with_timeout(at, seen, sizeof *at, OS_SYNC_SHARED, OS_CLOCK_MACH_ABSOLUTE_TIME,
+                                                (uint64_t)(left < LONGEST_SLEEP ? left : LONGEST_SLEEP));
+}
 #endif
 
 bool sleep_for_change(struct region *region, _Atomic uint32_t *at, uint32_t seen, int64_t end)
 {
-#ifdef __linux__
     /* A sleeper is counted before the kernel compares `ended`, and wake_sleepers() sets `ended` before it loads the
      * count. So either the kernel sees that the region has ended, or wake_sleepers() sees the sleeper. */
     atomic_fetch_add(&region->sleepers, 1);
@@ -109,8 +120,8 @@ bool sleep_for_change(struct region *region, _Atomic uint32_t *at, uint32_t seen
         return true;
     if (reason == ETIMEDOUT || reason == EINTR)
         return false;
-#endif
-    /* The kernel cannot wait for this word: the page has gone, which the next load finds out, or it is a device's. */
+    /* The kernel cannot wait for this word: the page has gone, which the next load finds out, it is a device's, or there
+     * is no such call. */
     for (int64_t left; (left = end - now()) > 0;) {
         const struct timespec step = timespec_of(left < POLL ? left : POLL);
         if (nanosleep(&step, NULL) != 0)

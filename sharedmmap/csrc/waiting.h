@@ -11,6 +11,8 @@
  *  3. When the region ends, its sleepers must wake. So a waiter sleeps on two words at once, with futex_waitv(2): its
  *     own, and `ended` of the region. Where the kernel has no futex_waitv(2), a waiter wakes up 20 times a second
  *     instead.
+ *  4. On macOS it sleeps in os_sync_wait_on_address_with_timeout(), and wakes up as often. Before macOS 14.4 there is
+ *     no such call: there it looks at the word once a millisecond.
  *
  * Rejected: to wake the waiter's own word when the region ends. That would wake the waiters of other processes too. */
 #ifndef SHAREDMMAP_WAITING_H
@@ -18,10 +20,17 @@
 
 #include "region.h"
 
+#include <errno.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <linux/futex.h>
 #include <sys/syscall.h>
+#else
+/* What <os/os_sync_wait_on_address.h> declares, which an older SDK does not have. NULL on an older system. */
+extern int os_sync_wait_on_address_with_timeout(void *at, uint64_t seen, size_t size, uint32_t flags, uint32_t clock,
+                                                uint64_t nanoseconds) __attribute__((weak_import));
+extern int os_sync_wake_by_address_any(void *at, size_t size, uint32_t flags) __attribute__((weak_import));
+enum { OS_SYNC_SHARED = 1, OS_CLOCK_MACH_ABSOLUTE_TIME = 32 };
 #endif
 
 struct word {
@@ -43,13 +52,19 @@ bool sleep_for_change(struct region *region, _Atomic uint32_t *at, uint32_t seen
 /* Wakes all who sleep on a word of the region, which is not live any more. Async-signal-safe. */
 void wake_sleepers(struct region *region);
 
-/* Wakes up to `count` of those who sleep on the word, in any process. Returns how many, or -1. It does not block. */
+/* Wakes up to `count` of those who sleep on the word, in any process. Returns how many, or -1 with errno. It does not
+ * block. */
 static inline int futex_wake(_Atomic uint32_t *at, int count)
 {
 #ifdef __linux__
     return (int)syscall(SYS_futex, at, FUTEX_WAKE, count, NULL, NULL, 0);
 #else
-    return (void)at, (void)count, 0;
+    int woken = 0;
+    if (os_sync_wake_by_address_any == NULL)
+        return 0; /* nobody sleeps: they look */
+    while (woken < count && os_sync_wake_by_address_any(at, sizeof *at, OS_SYNC_SHARED) >= 0)
+        woken++;
+    return woken > 0 || errno == ENOENT ? woken : -1;
 #endif
 }
 
