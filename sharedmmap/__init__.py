@@ -107,7 +107,8 @@ Limits of the guarantees
     (``os.write(fd, view)``) fails with EFAULT and sends no signal: the mapping has not faulted
     then, and ``m.check()`` says nothing. After ``unmap()`` a view is stale, but its memory is
     valid. Its ``obj`` attribute is Python's way around ``readonly``: leave it alone. Writing
-    through it where the mapping is read-only is a SIGSEGV.
+    through it where the mapping is read-only is a SIGSEGV; on macOS it is a SIGBUS, and counts as
+    a fault of the mapping.
 11. Atomic words, mutexes, streams and views that were made before a ``restore()`` which had
     something to restore stay with the old mapping: words, mutexes and streams raise, views are
     stale. Make them again.

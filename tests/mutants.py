@@ -40,7 +40,7 @@ MUTANTS = [
     Mutant("csrc/region.c", "atomic_compare_exchange_strong(&region->fault, &none, address);", ";", "faults"),
     Mutant("csrc/region.c", "while (state <= LIVE_FENCED && !atomic_compare_exchange_weak(&region->state, &state, FAULTED))", "while (false)", "faults"),
     Mutant("csrc/region.c", "while (state <= LIVE_FENCED && !", "while (!", "injection native"),
-    Mutant("csrc/region.c", "(!certain && atomic_load(&region->state) > LIVE_FENCED)", "false", "signals native"),
+    Mutant("csrc/region.c", "(!certain && (atomic_load(&region->state) > LIVE_FENCED || page_is_there(address)))", "false", "signals native"),
     Mutant("csrc/region.c", "fail(region, address) || replace_by_zero_pages(address / page * page, page)", "fail(region, address)", "injection"),
     Mutant("csrc/region.c", "replace_by_zero_pages(address / page * page, page)", "replace_by_zero_pages(address, page)", "injection"),
     # ---- region.c: mapping, and giving back ----

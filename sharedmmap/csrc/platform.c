@@ -20,6 +20,9 @@
 #ifdef SYS_membarrier
 #include <linux/membarrier.h>
 #endif
+#ifdef __APPLE__
+#include <mach/mach.h>
+#endif
 
 int file_status(int fd, struct file_status *status)
 {
@@ -60,6 +63,17 @@ bool memory_barrier_on_every_thread(void)
 #else
 bool register_memory_barrier(void) { return false; }
 bool memory_barrier_on_every_thread(void) { return false; }
+#endif
+
+#ifdef __APPLE__
+bool page_is_there(uintptr_t address)
+{
+    char byte;
+    vm_size_t read;
+    return vm_read_overwrite(mach_task_self(), address, 1, (vm_address_t)&byte, &read) == KERN_SUCCESS;
+}
+#else
+bool page_is_there(uintptr_t address) { return (void)address, false; }
 #endif
 
 size_t page_size_of(int fd, const struct file_status *status)

@@ -24,6 +24,10 @@ bool register_memory_barrier(void);
  * Async-signal-safe. */
 bool memory_barrier_on_every_thread(void);
 
+/* Whether the system can supply the page at this address, for reading. Only on macOS, where a signal does not tell
+ * whether it was sent (sigbus.c); false elsewhere. Async-signal-safe. */
+bool page_is_there(uintptr_t address);
+
 /* The size of the pages that mmap(2) uses for fd: huge ones on hugetlbfs. */
 size_t page_size_of(int fd, const struct file_status *status);
 

@@ -31,7 +31,7 @@ static bool fail(struct region *region, uintptr_t address)
 static bool supply_page(uintptr_t address, bool certain)
 {
     struct region *region = registry_find(address);
-    if (region == NULL || (!certain && atomic_load(&region->state) > LIVE_FENCED))
+    if (region == NULL || (!certain && (atomic_load(&region->state) > LIVE_FENCED || page_is_there(address))))
         return false;
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     /* One page, where there is no memory to replace them all. */
