@@ -163,9 +163,18 @@ int extend(int fd, int64_t end)
     return result;
 }
 
-/* F_PREALLOCATE neither extends a file nor fills its holes: so what is missing at the end is written as zeros, which
- * allocates it, and a hole within the file stays one. */
-int allocate(int fd, int64_t offset, int64_t length) { return extend(fd, offset + length); }
+/* F_PREALLOCATE sets space aside behind the end of the file, or tells that there is none. It neither extends the file nor
+ * fills its holes: so what is missing at the end is written as zeros, and a hole within the file stays one. */
+int allocate(int fd, int64_t offset, int64_t length)
+{
+    struct file_status now;
+    if (file_status(fd, &now) != 0)
+        return -1;
+    fstore_t missing = {.fst_flags = F_ALLOCATEALL, .fst_posmode = F_PEOFPOSMODE, .fst_length = offset + length - now.size};
+    if (missing.fst_length > 0 && fcntl(fd, F_PREALLOCATE, &missing) == -1 && errno == ENOSPC)
+        return -1;
+    return extend(fd, offset + length);
+}
 
 #else
 
