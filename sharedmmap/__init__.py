@@ -228,8 +228,8 @@ Platforms
 
 Linux and macOS, 64-bit, little-endian; CPython 3.9 and later, PyPy 3.9 and later. Anywhere else
 the build and the import raise an error that says so. A member of ``Advice`` that the platform
-lacks is absent. Where there is no futex(2), on macOS, ``wait()`` looks at the word every
-millisecond instead. Mutexes need Linux with /proc.
+lacks is absent. Before macOS 14.4, which has no call like futex(2), ``wait()`` looks at the word
+every millisecond instead. Mutexes need Linux with /proc.
 
 
 On the command line
