@@ -273,7 +273,7 @@ def memory_of(buffer: Any, writable: bool) -> Any:
         _require_memory(buffer, False)  # else from_buffer() takes the wrong bytes
     try:
         return ffi.from_buffer(_BYTES, buffer, writable)
-    except TypeError:  # there is no address
+    except (TypeError, SystemError):  # there is no address; PyPy 8.0 says so of a slice of one item with a step
         view = memoryview(buffer)
     _require_memory(view, writable)
     return _copy_of(view, writable)

@@ -53,6 +53,8 @@ BUFFERS = {
     "memoryview of three dimensions": lambda: memoryview(bytearray(96)).cast("I", shape=[2, 3, 4]),
     "memoryview of no dimensions": lambda: memoryview(bytearray(8)).cast("Q", shape=[]),
     "buffer of a BytesIO": lambda: io.BytesIO(bytes(100)).getbuffer(),
+    "one item of a memoryview with a step": lambda: memoryview(bytearray(16)).cast("d")[::2],
+    "the bytes of such an item": lambda: memoryview(bytearray(16)).cast("d")[::2].cast("B"),
     "array of bytes": lambda: array("b", bytes(100)),
     "array of ints": lambda: array("I", bytes(100)),
     "array of doubles": lambda: array("d", bytes(8 * 20_000)),
@@ -240,6 +242,11 @@ def test_a_buffer_is_free_again_after_a_copy_and_after_an_error(m):
                 with pytest.raises((OutOfBoundsError, TypeError)):
                     copy(dest, offset)
         m.write_array_at(dest, 0)
+        with memoryview(dest) as whole, whole[:1] as one, whole[:: len(dest)] as step:
+            for view in whole, one, step:
+                m.read_at(view, 0)
+                m.write_at(view, 0)
+                m.stream().readinto(view)
         dest.append(1)
     items = array("d", [1.0])
     m.write_at(items, 0)
