@@ -131,7 +131,8 @@ def test_importing_what_was_not_built_says_how_to_build_it(missing):
 def test_building_elsewhere_ends_with_one_clear_sentence(disguise, this_is):
     script = str(ROOT / "build_ffi.py")
     child = run(
-        f"import cffi, runpy, shutil, sys, sysconfig; {disguise}\nrunpy.run_path({script!r}, run_name='__main__')"
+        f"import cffi, pathlib, runpy, shutil, sys, sysconfig; {disguise}\n"
+        f"runpy.run_path({script!r}, run_name='__main__')"
     )
     assert child.returncode == 1
     assert child.stdout == ""
