@@ -1184,7 +1184,7 @@ TICKS = """
 import dis
 
 # CPython 3.9 and PyPy look for signals between any two bytecodes, and so after the end of the try, and again
-# before the first statement of its except: there the mutex may stay held.
+# before the first statement of its except: there the mutex may stay held. So there is one for each call.
 ANYWHERE = sys.version_info < (3, 10) or sys.implementation.name == "pypy"
 PAST_THE_TRY = "POP_BLOCK", "RETURN_VALUE"  # the last one that was done on CPython, the next one on PyPy
 
@@ -1193,13 +1193,15 @@ class Tick(Exception):
 
 def tick(*_):
     "Raises within a method of the mutex."
-    global ticks
+    global armed, ticks
     frame = sys._getframe(1)  # PyPy loses a signal handler's arguments now and then
     code = frame.f_code
     if not armed or not code.co_filename.endswith("_mutex.py"):
         return
-    if ANYWHERE and (sys.exc_info()[0] is Tick or dis.opname[code.co_code[frame.f_lasti]] in PAST_THE_TRY):
-        return
+    if ANYWHERE:
+        if dis.opname[code.co_code[frame.f_lasti]] in PAST_THE_TRY:
+            return
+        armed = False
     ticks += 1
     raise Tick
 
