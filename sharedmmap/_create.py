@@ -76,27 +76,32 @@ def open_or_create_whole(
         else:
             with suppress(FileNotFoundError):
                 return _map_existing(path, map_file)
+        found: File | None = None
+        # Nothing leaves it before its end: PyPy 8.0 crashes where two ways lead out and the end raises.
         with Descriptor() as directory, _Copy(directory) as copy:
             try:
                 directory.open(folder or b".", os.O_RDONLY | os.O_DIRECTORY)
                 copy.create()
             except OSError as error:
-                if error.errno == errno.ENOENT and directory.fd >= 0:  # it has just been removed
-                    continue
-                raise OSError(error.errno, error.strerror, path) from None
-            file = copy.fill(map_file, initialize)
-            for _ in tries:
-                try:
-                    copy.publish(name)
-                except FileExistsError:
-                    if exclusive:
-                        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
-                    with suppress(FileNotFoundError):
-                        return _map_existing(path, map_file)
-                except FileNotFoundError:
-                    break
-                else:
-                    return file
+                if error.errno != errno.ENOENT or directory.fd < 0:  # else it has just been removed
+                    raise OSError(error.errno, error.strerror, path) from None
+            else:
+                file = copy.fill(map_file, initialize)
+                for _ in tries:
+                    try:
+                        copy.publish(name)
+                        found = file
+                    except FileExistsError:
+                        if exclusive:
+                            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+                        with suppress(FileNotFoundError):
+                            found = _map_existing(path, map_file)
+                    except FileNotFoundError:
+                        break
+                    if found is not None:
+                        break
+        if found is not None:
+            return found
     raise FileNotFoundError(
         errno.ENOENT,
         f"a symbolic link to nothing, or a path or directory that somebody keeps removing ({TRIES} tries)",
