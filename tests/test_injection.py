@@ -918,7 +918,7 @@ def test_a_wait_ends_where_the_kernel_cannot_wait_for_two_words_or_for_none(path
         raise KeyboardInterrupt
 
     def interrupt():
-        while not interrupted.is_set():  # a signal that comes before the sleep ends no sleep
+        while not interrupted.wait(0.01):  # again: a signal that comes before the sleep ends no sleep
             os.kill(os.getpid(), signal.SIGINT)
 
     interrupted = threading.Event()
