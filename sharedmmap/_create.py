@@ -7,7 +7,8 @@ leaves that behind where it is killed. So:
  2. It is given its length, mapped and initialized, and written to disk.
  3. It is linked to its path, in one step that fails where the path exists: of several creators one wins. The
     others open the winner's file, and theirs vanish. Nobody sees a file that is not complete.
- 4. The directory is written to disk. So after a power cut, too, there is a complete file or none.
+ 4. The file is written to disk again, now that it has a name, and then the directory. So after a power cut, too,
+    there is a complete file or none.
 
 Where the file system has no unnamed files, or there is no /proc through which one is linked, the file gets a
 temporary name in the same directory in step 1. A creator that is killed leaves it behind. The next creator that
@@ -177,6 +178,8 @@ class _Copy:
             self._link(self._temporary, name, 0)
             self._delete_temporary_name()
             fcntl.flock(self._opened.fd, fcntl.LOCK_UN)
+        # btrfs logs nothing of a file without a name: after a power cut the file would be there, and empty.
+        os.fsync(self._opened.fd)
         try:
             os.fsync(directory)
         except OSError as error:

@@ -186,7 +186,7 @@ def test_bytes_and_relative_paths_and_other_path_objects_will_do(new, way, monke
         new.unlink()
 
 
-def test_the_file_is_on_disk_before_it_has_its_name_and_the_name_afterwards(new, way, monkeypatch):
+def test_the_file_is_on_disk_before_it_has_its_name_and_with_the_name_afterwards(new, way, monkeypatch):
     calls = []  # is it the directory, is the path there, how many names are there
 
     def fsync(fd):
@@ -194,7 +194,7 @@ def test_the_file_is_on_disk_before_it_has_its_name_and_the_name_afterwards(new,
 
     monkeypatch.setattr(os, "fsync", fsync)
     whole(new).close()
-    assert calls == [(False, False, way != "unnamed"), (True, True, 1)]
+    assert calls == [(False, False, way != "unnamed"), (False, True, 1), (True, True, 1)]
 
 
 def test_a_directory_that_cannot_be_synced_is_an_error_and_the_file_stays(new, way, monkeypatch):
