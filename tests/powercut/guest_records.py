@@ -18,7 +18,7 @@ import sharedmmap
 from sharedmmap import File, Sync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 __all__ = ["Contents", "break_flush", "find", "write"]
 
@@ -82,6 +82,9 @@ class Way:
     def append(self, boot: int) -> None:
         raise NotImplementedError
 
+    def close(self) -> None:
+        pass
+
     def remove(self, name: str) -> None:
         self.gone(name)  # first: from here on nobody counts on it
         (self.folder / name).unlink(missing_ok=True)
@@ -113,11 +116,14 @@ class Appending(Way):
         self.contents = Contents(count + len(records), end, False)
 
     def begin_next(self) -> None:
-        if self.file:
-            self.file.close()
+        self.close()
         self.remove(self.name)
         self.file, self.contents = None, Contents(0, 0, True)
         self.number += 1
+
+    def close(self) -> None:
+        if self.file:
+            self.file.close()
 
     def sync_folder(self) -> None:
         """A new file's name is on disk when its folder is: see fsync(2)."""
@@ -180,13 +186,17 @@ class Initialize(Way):
 
 def write(
     folder: Path, found: dict[str, Contents], boot: int, gone: Callable[[str], None]
-) -> Iterator[tuple[str, int]]:
+) -> Generator[tuple[str, int], None, None]:
     """After each flush, the file's name, and how many of its records are on disk. ``gone`` is called first."""
     ways: list[Way] = [way(folder, found, gone) for way in (Reserve, Ranges, Stream, Initialize)]
-    while True:
-        way = random.choice(ways)
-        way.append(boot)
-        yield way.name, way.contents.records
+    try:
+        while True:
+            way = random.choice(ways)
+            way.append(boot)
+            yield way.name, way.contents.records
+    finally:
+        for way in ways:
+            way.close()
 
 
 def break_flush(how: str) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["Machine", "MachineError", "System", "UnavailableError", "build", "make_disk"]
+__all__ = ["Machine", "MachineError", "System", "UnavailableError", "build", "copy_disk", "make_disk"]
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
@@ -150,13 +150,19 @@ def accelerator() -> str:
     return "kvm" if virtualization and os.access("/dev/kvm", os.R_OK | os.W_OK) else "tcg"
 
 
-def make_disk(image: Path, kind: str | None = None) -> None:
+def make_disk(image: Path, kind: str | None = None) -> Path:
     """An empty disk, with a file system on it."""
     image.unlink(missing_ok=True)
     with image.open("wb") as file:
         file.truncate(DISK_SIZE)
     if kind:
         run(f"mkfs.{kind}", "-q", image)
+    return image
+
+
+def copy_disk(image: Path, copy: Path) -> Path:
+    run("cp", "--sparse=always", image, copy)
+    return copy
 
 
 class Machine:
