@@ -72,9 +72,9 @@ def test_two_threads_gain_what_one_needs_longer_for_as_much() -> None:
     seconds = {"call, one thread": {"ours": 2e-9, "pure Python": 2e-9}}
     seconds["call, each of two threads"] = {"ours": 2.5e-9, "pure Python": 4e-9}
     results = [{"operation": name, "seconds": its} for name, its in seconds.items()]
-    assert run("import json, report; print(report.gains(json.loads(sys.argv[1])))", json.dumps(results)) == (
-        "throughput of two threads over one, call: sharedmmap 1.60, pure Python 1.00 (the machine is busy)\n"
-    )
+    assert run(
+        "import json, report; print(report.gains_in_words(json.loads(sys.argv[1])))", json.dumps(results)
+    ) == ("throughput of two threads over one, call: sharedmmap 1.60, pure Python 1.00 (the machine is busy)\n")
 
 
 @in_a_clone

@@ -66,7 +66,7 @@ def main() -> None:
     for peer in absent:
         print(f"not installed, left out: {peer}")
     print(report.table(results))
-    print(report.gains(results))
+    print(report.gains_in_words(results))
     if options.against:
         print(report.moved(results, json.loads(Path(options.against).read_text())["results"]))
     if options.json:

@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from report import Result, figure, gains, ratio, table
+from report import Result, figure, gains, gains_in_words, ratio, table
 
 ROOT = Path(__file__).parents[2]
 ALTERNATIVES = (
@@ -38,6 +38,8 @@ IN_SHORT = (
     "a 64-byte message to another process",
 )
 
+OWN_MAPPINGS = ", own mappings"
+
 Run = dict[str, Any]
 """What ``--json`` writes: the machine, and the results."""
 
@@ -55,7 +57,7 @@ def rows(runs: list[Run]) -> dict[str, list[Result]]:
 def name_of(run: Run) -> str:
     """The interpreter: ``CPython 3.11``."""
     implementation, version = run["machine"].split()[:2]
-    return f"{implementation} {'.'.join(version.split('.')[:2])}"
+    return f"{implementation} {'.'.join(version.split('.')[:2])}{version[-1] if version[-1] == 't' else ''}"
 
 
 def alternative(result: Result) -> str:
@@ -100,7 +102,18 @@ def short_table(runs: list[Run]) -> str:
             peer = alternative(found[0])
             cells = [f"{figure(result['seconds']['ours'])} ({ratio(result, peer):.2f})" for result in found]
             lines.append(f"| {name} | `{peer}` | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *map(two_threads, runs)]).rstrip("\n")
+
+
+def two_threads(run: Run) -> str:
+    """A sentence, for an interpreter without the GIL."""
+    rates = sorted(rates["ours"] for name, rates in gains(run["results"]).items() if name.endswith(OWN_MAPPINGS))
+    if not rates:
+        return ""
+    return (
+        f"\nOn {name_of(run)}, without the GIL, two threads with mappings of their own do {rates[0]:.1f} to "
+        f"{rates[-1]:.1f} times as much as one."
+    )
 
 
 def small_calls(runs: list[Run]) -> str:
@@ -124,7 +137,7 @@ def long_tables(run: Run) -> str:
         others = {peer: seconds[peer] for peer in seconds if peer == "ours" or peer not in chosen}
         if len(others) > 1:
             rest.append({**result, "seconds": others})
-    shown = "\n".join((run["machine"], table(main), gains(run["results"])))
+    shown = "\n".join((run["machine"], table(main), gains_in_words(run["results"])))
     return f"### {name_of(run)}\n\n```text\n{shown}\n```\n\n```text\n{table(rest)}\n```"
 
 
@@ -133,7 +146,7 @@ def long_tables(run: Run) -> str:
 WIDTH, LABELS, MARGIN, ROW, HEAD = 900, 360, 24, 17, 88
 LEAST, MOST = 0.01, 10.0
 NOTE = "The alternative is mmap, or what stands in brackets. Marks beyond the axis are at its ends."
-COLOURS = "#2563eb", "#0d9488", "#ea580c"
+COLOURS = "#2563eb", "#0d9488", "#ea580c", "#9333ea"
 
 
 def chart(runs: list[Run]) -> str:

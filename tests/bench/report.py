@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from typing import Any
 
 ONE_THREAD, TWO_THREADS = ", one thread", ", each of two threads"
@@ -23,7 +24,8 @@ def machine() -> str:
             model = next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    python = f"{platform.python_implementation()} {platform.python_version()}"
+    threads = "t" if "t" in getattr(sys, "abiflags", "") else ""
+    python = f"{platform.python_implementation()} {platform.python_version()}{threads}"
     return f"{python} on {platform.system()}, {os.cpu_count()} x {model}"
 
 
@@ -60,17 +62,23 @@ def table(results: list[Result]) -> str:
     )
 
 
-def gains(results: list[Result]) -> str:
-    """How much more two threads do than one in the same time."""
+def gains(results: list[Result]) -> dict[str, dict[str, float]]:
+    """For what one thread did and then two, how much more these do in the same time, by peer."""
     seconds = {result["operation"]: result["seconds"] for result in results}
-    lines = []
+    found = {}
     for name, two in seconds.items():
         one = seconds.get(name.replace(TWO_THREADS, ONE_THREAD))
         if name.endswith(TWO_THREADS) and one is not None:
-            rates = {peer: 2 * one[peer] / two[peer] for peer in two}
-            text = ", ".join(f"{peer} {rate:.2f}" for peer, rate in rates.items()).replace("ours", "sharedmmap")
-            busy = " (the machine is busy)" if rates.get(CONTROL, 2) < 1.5 else ""
-            lines.append(f"throughput of two threads over one, {name[: -len(TWO_THREADS)]}: {text}{busy}")
+            found[name[: -len(TWO_THREADS)]] = {peer: 2 * one[peer] / two[peer] for peer in two}
+    return found
+
+
+def gains_in_words(results: list[Result]) -> str:
+    lines = []
+    for name, rates in gains(results).items():
+        text = ", ".join(f"{peer} {rate:.2f}" for peer, rate in rates.items()).replace("ours", "sharedmmap")
+        busy = " (the machine is busy)" if rates.get(CONTROL, 2) < 1.5 else ""
+        lines.append(f"throughput of two threads over one, {name}: {text}{busy}")
     return "\n".join(lines)
 
 
