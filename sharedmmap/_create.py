@@ -39,6 +39,7 @@ from ._descriptor import Descriptor
 from ._native import ffi, lib
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -78,7 +79,7 @@ def open_or_create_whole(
             with suppress(FileNotFoundError):
                 return _map_existing(path, map_file)
         found: File | None = None
-        # Nothing leaves it before its end: PyPy 8.0 crashes where two ways lead out and the end raises.
+        # No return or continue in here: PyPy 8.0 crashes where there are two, and the end of the with raises.
         with Descriptor() as directory, _Copy(directory) as copy:
             try:
                 directory.open(folder or b".", os.O_RDONLY | os.O_DIRECTORY)
@@ -88,19 +89,7 @@ def open_or_create_whole(
                     raise OSError(error.errno, error.strerror, path) from None
             else:
                 file = copy.fill(map_file, initialize)
-                for _ in tries:
-                    try:
-                        copy.publish(name)
-                        found = file
-                    except FileExistsError:
-                        if exclusive:
-                            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
-                        with suppress(FileNotFoundError):
-                            found = _map_existing(path, map_file)
-                    except FileNotFoundError:
-                        break
-                    if found is not None:
-                        break
+                found = _publish(copy, file, name, path, map_file, exclusive, tries)
         if found is not None:
             return found
     raise FileNotFoundError(
@@ -108,6 +97,31 @@ def open_or_create_whole(
         f"a symbolic link to nothing, or a path or directory that somebody keeps removing ({TRIES} tries)",
         path,
     )
+
+
+def _publish(
+    copy: _Copy,
+    file: File,
+    name: bytes,
+    path: Any,
+    map_file: Callable[[int], File],
+    exclusive: bool,
+    tries: Iterator[int],
+) -> File | None:
+    """``file``, or the one that somebody else published first. None if there is no directory or no try left."""
+    for _ in tries:
+        try:
+            copy.publish(name)
+        except FileExistsError:
+            if exclusive:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+            with suppress(FileNotFoundError):
+                return _map_existing(path, map_file)
+        except FileNotFoundError:
+            return None
+        else:
+            return file
+    return None
 
 
 def _map_existing(path: Any, map_file: Callable[[int], File]) -> File:
