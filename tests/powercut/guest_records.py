@@ -125,20 +125,19 @@ class Appending(Way):
         if self.file:
             self.file.close()
 
-    def sync_folder(self) -> None:
+    def with_name_on_disk(self, m: File) -> File:
         """A new file's name is on disk when its folder is: see fsync(2)."""
         folder = os.open(self.folder, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)
+        return m
 
 
 class Reserve(Appending):
     """The file grows by ``reserve``, a little further than is needed."""
 
     def open(self) -> File:
-        m = sharedmmap.open(self.path, "a+", capacity=FULL)
-        self.sync_folder()
-        return m
+        return self.with_name_on_disk(sharedmmap.open(self.path, "a+", capacity=FULL))
 
     def put(self, m: File, records: list[bytes], start: int, end: int) -> None:
         if end > m.accessible:
@@ -162,9 +161,7 @@ class Stream(Appending):
     """Records go through a buffered stream."""
 
     def open(self) -> File:
-        m = sharedmmap.open(self.path, "a+", length=FULL)
-        self.sync_folder()
-        return m
+        return self.with_name_on_disk(sharedmmap.open(self.path, "a+", length=FULL))
 
     def put(self, m: File, records: list[bytes], start: int, end: int) -> None:
         with io.BufferedWriter(m.stream(start)) as stream:
