@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
-from report import CONTROL, ONE_THREAD, TWO_THREADS
+from report import CONTROL, ONE_THREAD, OWN_MAPPINGS, TWO_THREADS
 from ring import Receiver, Sender
-from timing import Operation, Run, in_threads, loop, offsets, once
+from timing import Operation, Run, in_threads, loop, offsets, once, run_at_once
 
 import sharedmmap
 
@@ -246,16 +246,8 @@ def one_thread(copy: Callable[[bytearray], object]) -> Run:
 
 
 def two_threads(copy: Callable[[bytearray], object]) -> Run:
-    dests = [bytearray(64 * MIB) for _ in range(2)]
-
-    def work() -> None:
-        threads = [threading.Thread(target=copy, args=(dest,)) for dest in dests]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    return once(work)
+    copies = [partial(copy, bytearray(64 * MIB)) for _ in range(2)]
+    return once(lambda: run_at_once(copies))
 
 
 def searches(peers: Peers) -> Iterator[Operation]:
@@ -565,10 +557,10 @@ def small_calls(peers: Peers) -> Iterator[Operation]:
         ("read_at, 64 B", {"ours": "m.read_at(dest, o)", "mmap": "dest[:] = std[o : o + 64]"}),
         ("write_at, 64 B", {"ours": "m.write_at(source, o)", "mmap": "std[o : o + 64] = source"}),
     ):
-        for whose, of_threads in (("own mappings", each), ("one mapping", each[:1] * 2)):
+        for whose, of_threads in ((OWN_MAPPINGS, each), (", one mapping", each[:1] * 2)):
             for name, count in ((ONE_THREAD, 1), (TWO_THREADS, 2)):
                 yield Operation(
-                    f"{call}, {whose}{name}",
+                    f"{call}{whose}{name}",
                     {
                         peer: in_threads(statement, [{**its, **own()} for its in of_threads[:count]], where, 200)
                         for peer, statement in {**statements, CONTROL: "plain.read(o)"}.items()

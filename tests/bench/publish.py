@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from report import Result, figure, gains, gains_in_words, ratio, table
+from report import OWN_MAPPINGS, Result, figure, gains, gains_in_words, ratio, table
 
 ROOT = Path(__file__).parents[2]
 ALTERNATIVES = (
@@ -37,8 +37,6 @@ IN_SHORT = (
     "map and unmap",
     "a 64-byte message to another process",
 )
-
-OWN_MAPPINGS = ", own mappings"
 
 Run = dict[str, Any]
 """What ``--json`` writes: the machine, and the results."""

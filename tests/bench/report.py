@@ -10,6 +10,9 @@ from typing import Any
 ONE_THREAD, TWO_THREADS = ", one thread", ", each of two threads"
 """How the names end of operations that are the same but for this."""
 
+OWN_MAPPINGS = ", own mappings"
+"""What stands before that where each thread has a mapping of its own."""
+
 CONTROL = "pure Python"
 """The peer that shows whether two threads can run at once."""
 
@@ -66,10 +69,11 @@ def gains(results: list[Result]) -> dict[str, dict[str, float]]:
     """For what one thread did and then two, how much more these do in the same time, by peer."""
     seconds = {result["operation"]: result["seconds"] for result in results}
     found = {}
-    for name, two in seconds.items():
-        one = seconds.get(name.replace(TWO_THREADS, ONE_THREAD))
-        if name.endswith(TWO_THREADS) and one is not None:
-            found[name[: -len(TWO_THREADS)]] = {peer: 2 * one[peer] / two[peer] for peer in two}
+    for name, one in seconds.items():
+        what = name[: -len(ONE_THREAD)]
+        two = seconds.get(what + TWO_THREADS)
+        if name.endswith(ONE_THREAD) and two is not None:
+            found[what] = {peer: 2 * one[peer] / two[peer] for peer in two}
     return found
 
 

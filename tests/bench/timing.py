@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
@@ -50,6 +51,15 @@ def loop(statement: str, names: dict[str, Any], each: list[int], repeat: int) ->
     return lambda: max(0.0, work() - empty()) / total
 
 
+def run_at_once(functions: Iterable[Callable[[], object]]) -> None:
+    """Calls each in a thread of its own, and returns when all have returned."""
+    threads = [threading.Thread(target=function) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def in_threads(statement: str, names: list[dict[str, Any]], each: list[int], repeat: int) -> Run:
     """Runs ``statement`` as ``loop`` does, in a thread for each of ``names``; the loop itself counts, too."""
     source = (
@@ -73,11 +83,7 @@ def in_threads(statement: str, names: list[dict[str, Any]], each: list[int], rep
 
     def run() -> float:
         taken.clear()
-        threads = [threading.Thread(target=function) for function in functions]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        run_at_once(functions)
         return max(taken) / repeat / len(each)
 
     return run
