@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from child import output, run
+from child import RAISING, output, run
 
 PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -907,22 +907,18 @@ def once_it_waits(then):
     [
         ("m.unmap()", "UnmappedMemoryError"),
         ("os.truncate(path, 0)", "MappingFaultError"),
-        ("interrupt()", "KeyboardInterrupt"),
+        ("signal_until_it_raises()", "Interrupt"),
     ],
 )
 def test_a_wait_ends_where_the_kernel_cannot_wait_for_two_words_or_for_none(path, injector, refusal, event, error):
     code = f"""
-    def handler(*_):
-        interrupted.set()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    def interrupt():
-        while not interrupted.wait(0.01):  # again: a signal that comes before the sleep ends no sleep
+    def signal_until_it_raises():
+        while armed:  # again: a signal that comes before the sleep ends no sleep
             os.kill(os.getpid(), signal.SIGINT)
+            threading.Event().wait(0.01)  # the handler has to come to its first statement
 
-    interrupted = threading.Event()
-    signal.signal(signal.SIGINT, handler)
+    armed = True
+    signal.signal(signal.SIGINT, interrupt)
 
     once_it_waits(lambda: {event})
     try:
@@ -931,7 +927,7 @@ def test_a_wait_ends_where_the_kernel_cannot_wait_for_two_words_or_for_none(path
     except {error}:
         print("ended")
     """
-    assert output(code, path, injector, refusal, setup=HARNESS + WAITING) == "ended"
+    assert output(code, path, injector, refusal, setup=HARNESS + RAISING + WAITING) == "ended"
 
 
 @pytest.mark.parametrize("refusal", ["ENOSYS", "EPERM"])
