@@ -167,7 +167,7 @@ class AtomicUint64(_AtomicWord, scalar="uint64"):
 
     @property
     def wait(self) -> NoReturn:
-        """There is none: ``AttributeError``."""
+        """Raises ``AttributeError``: there is no such method."""
         raise AttributeError(
             "AtomicUint64 has no wait() and no notify(): the kernel waits on 32 bits. "
             "AtomicUint32 has them; one at the same offset is the low half of this word"

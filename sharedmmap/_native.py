@@ -84,15 +84,16 @@ else:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 FREE_THREADED = "t" in getattr(sys, "abiflags", "")
-if FREE_THREADED:
+if FREE_THREADED:  # for the same reason as in used_by_all()
     for _name in dir(quick):
         quick.defer_counts(getattr(quick, _name))
 
 
 def used_by_all(function: Function) -> Function:
-    """The function, made in another; threads that call it at once write to nothing that they share.
+    """Defers the reference counts of a function that is defined in another function; returns it.
 
-    For that the interpreter sees by itself where a function stands in a module or in a class.
+    Else, on a CPython without the GIL, all threads that call it write to these counts and slow each other down.
+    The interpreter itself defers those of a function that is defined in a module or in a class.
     """
     if FREE_THREADED:
         for part in (function, *(function.__closure__ or ())):

@@ -40,7 +40,7 @@ for a megabyte as to slice a buffer: what ``bytes(n)`` gives is fresh memory of 
 NOT_ACCESSIBLE: int = lib.NOT_ACCESSIBLE
 _BYTES = ffi.typeof("char[]")
 
-unset_bytes = bytes
+unset_bytes = bytes  # here its memory is set to zeros
 is_live = in_c.is_live
 region_is_clean = in_c.region_is_clean
 region_find = in_c.region_find

@@ -31,8 +31,8 @@ static inline int64_t index_offset(struct region *region, PyObject *index)
     return offset < 0 && !PyErr_Occurred() ? offset + region->length : offset;
 }
 
-/* Between these two a bytearray is not resized: its memory stays where it is. The GIL sees to that; without it the
- * object's critical section does, of which bytearray takes no notice before 3.14. */
+/* Between HOLD and LET_GO no other thread can resize a bytearray, so its memory stays where it is. With the GIL that is
+ * so anyway. Without it these are the critical section of the object, which bytearray uses from CPython 3.14 on. */
 #ifdef Py_GIL_DISABLED
 #define HOLD(object) Py_BEGIN_CRITICAL_SECTION(object)
 #define LET_GO() Py_END_CRITICAL_SECTION()

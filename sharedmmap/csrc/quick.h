@@ -53,8 +53,9 @@ static inline int refuse(void)
     return 0;
 }
 
-/* Where there is no GIL, threads that use an object write to its count of references in turns. Of one that lives as long as
- * the process they need none: then the garbage collector counts. CPython has this from 3.14 on. */
+/* Defers the reference counts of an object that lives as long as the process. Without the GIL, threads that use an object
+ * write to its reference count, and wait for each other's cache line. With deferred counts they do not write, and only the
+ * garbage collector can free the object. CPython has this from 3.14 on. See PyUnstable_Object_EnableDeferredRefcount(). */
 static inline int defer_counts(uintptr_t object)
 {
 #if defined(Py_GIL_DISABLED) && PY_VERSION_HEX >= 0x030E0000
