@@ -4,14 +4,12 @@ There are two ways, with the same calls (``quick``) and the same answers. A call
 for raises ``RefusedError``, or returns a status that is not success; the checked path then does it, or raises
 the right exception.
 
-- CPython makes one call into C for each operation, that checks the range, touches the memory and checks the
-  state. ``ffi.memmove`` and ``ffi.cast("uint64_t *")`` would do the same, but on CPython each of them costs
-  more than that whole call, and ``ffi.memmove`` keeps the GIL for as long as it takes. So there C does what
-  they would do.
-- PyPy uses ``ffi.memmove`` and ``ffi.cast``, and ``ffi.buffer`` where bytes are made or
-  written, with the checks in Python, of which its compiler makes the check, the access and nothing else.
-  Searching, atomic words and mutexes are calls into C there too. That is ``_pypy.py``, and with it all that is
-  different on PyPy.
+- On CPython each operation is one call into C. It checks the range, touches the memory and checks the state.
+  ``ffi.memmove`` and ``ffi.cast("uint64_t *")`` could touch the memory as well, but on CPython each of them takes
+  longer than that whole call, and ``ffi.memmove`` keeps the GIL until it is done.
+- On PyPy the checks are in Python, and ``ffi.memmove``, ``ffi.cast`` and ``ffi.buffer`` touch the memory. Its
+  compiler turns both into a few machine instructions. Searching, atomic words and mutexes are calls into C there
+  too. All of this, and everything else that is different on PyPy, is in ``_pypy.py``.
 
 This is the only module that asks which interpreter runs; the build does, too.
 """
@@ -56,7 +54,7 @@ __all__ = [
 PAGE = os.sysconf("SC_PAGESIZE")
 
 PIECE: int = lib.PIECE
-"""Copies of so many bytes, or more, release the GIL; a fault is noticed after so many at the latest."""
+"""Copies of so many bytes, or more, release the GIL. A copy looks for a fault each time it has copied so many."""
 
 RefusedError: Any = _errors.RefusedError
 quick: Any
@@ -65,7 +63,7 @@ if sys.implementation.name == "pypy":
     from ._pypy import BYTES_PIECE, before_mapping, before_view, memory_of
 else:
     quick = _quick
-    # Where this is not the first import in the process, the class of that one.
+    # If the package was imported before in this process, this is the class of the first import.
     RefusedError = quick.refuse_with(RefusedError)
     _BYTES = ffi.typeof("char[]")
     BYTES_PIECE = PIECE
@@ -75,10 +73,10 @@ else:
         return ffi.from_buffer(_BYTES, buffer, writable)
 
     def before_mapping() -> None:
-        """Called before a file is mapped. What was dropped is gone already."""
+        """Called before a file is mapped. There is nothing to do: CPython frees a dropped mapping at once."""
 
     def before_view(c: Any) -> None:
-        """Called before a view is made. A ``memoryview`` keeps what it shows."""
+        """Called before a view is made. There is nothing to do: here a ``memoryview`` keeps its memory alive."""
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
