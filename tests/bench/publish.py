@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -100,18 +101,18 @@ def short_table(runs: list[Run]) -> str:
             peer = alternative(found[0])
             cells = [f"{figure(result['seconds']['ours'])} ({ratio(result, peer):.2f})" for result in found]
             lines.append(f"| {name} | `{peer}` | {' | '.join(cells)} |")
-    return "\n".join([*lines, *map(two_threads, runs)]).rstrip("\n")
+    return "\n".join([*lines, *(sentence for run in runs for sentence in two_threads(run))])
 
 
-def two_threads(run: Run) -> str:
-    """A sentence, for an interpreter without the GIL."""
+def two_threads(run: Run) -> Iterator[str]:
+    """A paragraph, if the run was without the GIL."""
     rates = sorted(rates["ours"] for name, rates in gains(run["results"]).items() if name.endswith(OWN_MAPPINGS))
-    if not rates:
-        return ""
-    return (
-        f"\nOn {name_of(run)}, without the GIL, two threads with mappings of their own do {rates[0]:.1f} to "
-        f"{rates[-1]:.1f} times as much as one."
-    )
+    if rates:
+        yield ""
+        yield (
+            f"On {name_of(run)}, without the GIL, two threads with mappings of their own do {rates[0]:.1f} to "
+            f"{rates[-1]:.1f} times as much as one."
+        )
 
 
 def small_calls(runs: list[Run]) -> str:
