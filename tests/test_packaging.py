@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import enum
 import inspect
@@ -137,6 +138,19 @@ def test_building_elsewhere_ends_with_one_clear_sentence(disguise, this_is):
     assert child.returncode == 1
     assert child.stdout == ""
     assert re.fullmatch(f"{SENTENCE}{this_is}\\.?\n", child.stderr)
+
+
+@pytest.mark.skipif(not (ROOT / "build_ffi.py").exists(), reason="not in a source tree")
+@pytest.mark.parametrize("build", ["Py_DEBUG", "Py_GIL_DISABLED"])
+def test_a_debug_and_a_free_threaded_interpreter_get_modules_of_their_own(build):
+    """Neither has the limited API, so what is built with it must not be called abi3."""
+    child = run(
+        f"import runpy, sysconfig; sysconfig.get_config_vars().update({build}=1)\n"
+        f"print(runpy.run_path({str(ROOT / 'build_ffi.py')!r})['OPTIONS'])"
+    )
+    options = ast.literal_eval(child.stdout)
+    assert not options["py_limited_api"]
+    assert "Py_LIMITED_API" not in dict(options["define_macros"])
 
 
 # ---- metadata ----
