@@ -6,12 +6,18 @@ import subprocess
 import sys
 from textwrap import dedent
 
+import pytest
+
 PRELUDE = """
 import errno, faulthandler, gc, mmap, os, resource, signal, subprocess, sys, threading
 import sharedmmap
 from sharedmmap import File, MappingFaultError, OutOfBoundsError, Sync, UnmappedMemoryError
 PAGE = mmap.PAGESIZE
 path, *args = sys.argv[1:]
+
+def bytes_of(name):
+    with open(name, "rb") as file:
+        return file.read()
 """
 
 # A signal handler that raises, once each time it is armed.
@@ -28,6 +34,12 @@ def interrupt(*args):
 
 armed, interrupts = False, 0
 """
+
+# For a test in which os.fstat() meets such a handler: it goes on calculating with the exception set, and a debug
+# interpreter (seen with 3.11) ends the process then.
+interrupts_fstat = pytest.mark.skipif(
+    hasattr(sys, "gettotalrefcount"), reason="os.fstat() of a debug interpreter cannot be interrupted"
+)
 
 # Of any disk with less than 16 MiB; tells what came of it.
 RESERVE_TOO_MUCH = """

@@ -329,7 +329,7 @@ def test_what_is_short_once_is_asked_for_again_after_collecting(path, injector, 
     code = f"""
     inject("{call}", 1, 1)
     with sharedmmap.open(path) as m:
-        print(made("{call}") > 1, m[:] == open(path, "rb").read())
+        print(made("{call}") > 1, m[:] == bytes_of(path))
     """
     assert output(code, path, injector, setup=HARNESS) == "True True"
 

@@ -11,7 +11,7 @@ import os
 import sys
 
 import pytest
-from child import RAISING, output
+from child import RAISING, interrupts_fstat, output
 from interrupts import Interrupt, every_step, interrupt
 
 import sharedmmap
@@ -275,6 +275,7 @@ def test_a_write_that_a_restore_comes_into_is_whole_or_raises(path, write):
         m.close()
 
 
+@interrupts_fstat
 @pytest.mark.skipif(sys.implementation.name == "pypy", reason="a dropped File is collected late there")
 def test_files_dropped_under_a_signal_handler_that_raises_leak_nothing(path):
     code = """

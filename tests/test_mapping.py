@@ -290,6 +290,7 @@ def test_no_descriptor_left_names_the_limit(path):
         except OSError as error:
             print(error.errno == errno.EMFILE, f"RLIMIT_NOFILE is {f.fileno() + 1}" in str(error))
         print(len(File(f, trackfd=False)))
+        f.close()
     """
     assert output(code, path).split() == ["True", "True", str(path.stat().st_size)]
 
@@ -520,7 +521,7 @@ def test_the_file_is_let_go_at_once(path, end):
     code = f"""
         def references():
             opened = [os.path.realpath(f"/proc/self/fd/{{fd}}") for fd in os.listdir("/proc/self/fd")]
-            return open("/proc/self/maps").read().count(path) + opened.count(path)
+            return bytes_of("/proc/self/maps").count(path.encode()) + opened.count(path)
         m = sharedmmap.open(path)
         print(references() >= 2)
         m.{end}()
@@ -621,10 +622,11 @@ def test_without_a_descriptor_record_locks_survive_the_mapping(f, path):
     File(f, trackfd=False).close()
     code = """
         import fcntl
-        try:
-            fcntl.lockf(open(path, "r+b"), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            print("locked")
+        with open(path, "r+b") as f:
+            try:
+                fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                print("locked")
     """
     assert output(code, path) == "locked"
 

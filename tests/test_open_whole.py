@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from child import PRELUDE, RAISING, output
+from child import PRELUDE, RAISING, interrupts_fstat, output
 
 import sharedmmap
 from sharedmmap import UnmappedMemoryError, _create
@@ -408,6 +408,7 @@ def test_an_initialize_that_swallows_a_fault_creates_nothing(new, use_way):
     assert names(new) == []
 
 
+@interrupts_fstat
 @pytest.mark.parametrize("way", WAYS)
 def test_a_signal_handler_that_raises_leaks_nothing(new, way):
     code = """

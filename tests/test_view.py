@@ -230,7 +230,7 @@ def is_zero_or(shown, last):
 def test_a_view_outlives_its_file(path):
     content = path.read_bytes()
     code = """
-    content = open(path, "rb").read()
+    content = bytes_of(path)
     whole, part, words, readonly = stale(
         lambda m: m.view(),
         lambda m: m.view()[PAGE + 1 : -1],
@@ -285,7 +285,7 @@ def test_what_searches_or_unpacks_a_view_outlives_its_file(path, unmap):
 
 def test_a_stale_view_shares_memory_with_nobody(path):
     code = """
-    content = open(path, "rb").read()
+    content = bytes_of(path)
     views = [view for _ in range(50) for view in stale(lambda m: m.view())]
     fresh = [sharedmmap.open(path) for _ in range(50)]
     anonymous = [mmap.mmap(-1, len(content)) for _ in range(50)]
@@ -303,7 +303,7 @@ def test_a_file_dropped_without_unmap_leaves_its_view_fresh(path):
     for _ in range(3):
         gc.collect()
     view[:5] = b"HELLO"
-    print(open(path, "rb").read(5).decode(), bytes(view[-5:]).decode())
+    print(bytes_of(path)[:5].decode(), bytes(view[-5:]).decode())
     """
     assert output(code, path) == "HELLO world"
 
@@ -377,7 +377,7 @@ def test_a_view_shows_zeros_where_pages_are_lost_and_check_tells(path):
     view[:5] = b"stale"
     del view
     gc.collect()
-    print(m[:5].decode(), open(path, "rb").read(5).decode())
+    print(m[:5].decode(), bytes_of(path)[:5].decode())
     """
     assert output(code, path) == "hello hello"
 

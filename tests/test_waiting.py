@@ -258,7 +258,7 @@ def test_what_ends_the_mapping_wakes_who_sleeps_on_a_word_of_it(path, word, even
             pass
 
     def once_the_main_thread_sleeps():
-        while not open(f"/proc/self/task/{{os.getpid()}}/syscall").read().startswith(f"{{FUTEX_WAITV}} "):
+        while not bytes_of(f"/proc/self/task/{{os.getpid()}}/syscall").startswith(b"%d " % FUTEX_WAITV):
             pass
         {event}
 

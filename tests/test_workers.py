@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from textwrap import dedent
 
 import pytest
-from child import PRELUDE, RAISING, output
+from child import PRELUDE, RAISING, interrupts_fstat, output
 
 METHODS = [name for name in ("fork", "spawn", "forkserver") if name in multiprocessing.get_all_start_methods()]
 
@@ -566,6 +566,7 @@ def test_a_running_process_keeps_no_duplicate_once_another_is_started(run, metho
     run(functions, main, method)
 
 
+@interrupts_fstat
 def test_a_signal_handler_that_raises_while_a_file_is_sent_leaks_nothing(run):
     """Up to where multiprocessing takes over; from there on it is its own affair."""
     functions = """
