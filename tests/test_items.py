@@ -63,11 +63,10 @@ def test_assigning_nothing_leaves_the_mapping_clean_and_raises_where_it_is_unmap
 
 
 @pytest.mark.parametrize("value", [300, -1])
-def test_of_an_index_outside_and_no_byte_the_index_is_told(m, twin, value):
-    """As with ``mmap.mmap``."""
-    for one in m, twin:
-        with pytest.raises(IndexError):
-            one[SIZE] = value
+def test_of_an_index_outside_and_no_byte_the_index_is_told(m, value):
+    """As with ``mmap.mmap`` before CPython 3.14."""
+    with pytest.raises(IndexError):
+        m[SIZE] = value
 
 
 def contrary(method):
