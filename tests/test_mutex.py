@@ -1184,8 +1184,9 @@ TICKS = """
 import dis
 
 # CPython 3.9 and PyPy look for signals between any two bytecodes, and so after the end of the try, and again
-# before the first statement of its except: there the mutex may stay held. So there is one for each call.
-ANYWHERE = sys.version_info < (3, 10) or sys.implementation.name == "pypy"
+# before the first statement of its except, as 3.10 does, too: there the mutex may stay held. So there is one for
+# each call.
+ANYWHERE = sys.version_info < (3, 11) or sys.implementation.name == "pypy"
 PAST_THE_TRY = "POP_BLOCK", "RETURN_VALUE"  # the last one that was done on CPython, the next one on PyPy
 
 class Tick(Exception):
@@ -1256,7 +1257,9 @@ def test_an_exception_at_any_step_of_taking_it_leaves_it_as_it_was_found_or_free
         code = frame.f_code
         if not code.co_filename.endswith("_mutex.py") or event == "return" and code.co_name == "{method}":
             return None
-        if event in ("line", "return"):
+        again = event == "line" and lines.get(frame) == frame.f_lineno  # as 3.12 tells of a return
+        lines[frame] = frame.f_lineno
+        if event in ("line", "return") and not again:
             step += 1
             if step == last:
                 raise Step
@@ -1266,7 +1269,7 @@ def test_an_exception_at_any_step_of_taking_it_leaves_it_as_it_was_found_or_free
     dead, left, last, raised = 5, set(), 0, True
     while raised:
         m.write_uint32_at({word}, 0)
-        step, raised = 0, False
+        step, raised, lines = 0, False, {{}}
         last += 1
         sys.settrace(trace)
         try:
