@@ -85,6 +85,9 @@ FREE_THREADED = "t" in getattr(sys, "abiflags", "")
 if FREE_THREADED:  # for the same reason as in used_by_all()
     for _name in dir(quick):
         quick.defer_counts(getattr(quick, _name))
+    # cffi completes a structure when it is first used: where two threads do that at once, cffi 1.17 ends the process.
+    for _name in ffi.list_types()[1]:
+        ffi.sizeof(f"struct {_name}")
 
 
 def used_by_all(function: Function) -> Function:

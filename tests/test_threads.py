@@ -302,6 +302,37 @@ def test_the_interpreter_ends_well_under_daemon_threads(path, run_number):
     assert output(code, path, setup=SETUP) == ""
 
 
+@pytest.mark.no_thread_sanitizer
+def test_threads_may_be_the_first_of_a_process_to_do_something_together(path):
+    """So in 100 processes, which begin where the package has just been imported."""
+    code = """
+    def do_all_of_it(number):
+        with sharedmmap.open(f"{path}{number}", "w+", length=PAGE) as m:
+            barrier.wait()
+            with m.mutex_at(0):
+                m.atomic_uint32_at(8).store(1)
+            m.view()
+            os.truncate(f"{path}{number}", 0)
+            barrier.wait()
+            try:
+                m[0]
+            except MappingFaultError:
+                os.write(1, b".")
+
+    for _ in range(100):
+        if os.fork() == 0:
+            barrier = threading.Barrier(4)
+            threads = [threading.Thread(target=do_all_of_it, args=(number,)) for number in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            os._exit(0)
+        assert os.wait()[1] == 0
+    """
+    assert output(code, path, setup=SETUP) == 400 * "."
+
+
 # ---- the GIL ----
 
 LONG = 2 << 20
