@@ -7,11 +7,13 @@ import time
 from typing import Any, Callable, ClassVar, NoReturn, Protocol, SupportsIndex
 
 from ._arguments import as_index, as_size
-from ._native import RefusedError, ffi, lib, quick, used_by_all
+from ._native import RefusedError, ffi, lib, pointer_to, quick, used_by_all
 from ._region import Region
 from ._scalars import Method
 
 __all__ = ["AtomicUint32", "AtomicUint64"]
+
+_POINTER = pointer_to("word")
 
 _SLICES = 0.05, 1.0
 """Seconds that a waiter sleeps before it returns to Python: the first time, and at the most. A signal that arrives
@@ -125,7 +127,7 @@ class _AtomicWord:
         self._region = region
         self._offset = offset
         # The word refers to the region, which self keeps.
-        self._word = ffi.new("struct word *", {"region": region.c, "offset": offset})
+        self._word = ffi.new(_POINTER, {"region": region.c, "offset": offset})
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} offset={self._offset}>"

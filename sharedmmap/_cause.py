@@ -6,16 +6,18 @@ import errno
 import os
 from typing import Any
 
-from ._native import PAGE, ffi, lib
+from ._native import PAGE, ffi, lib, pointer_to
 
 __all__ = ["cause_of_fault"]
+
+_POINTER = pointer_to("explanation")
 
 
 def cause_of_fault(c: Any) -> tuple[int, str, int]:
     """The ``errno``, the text and the offset of a ``MappingFaultError``, for a region that has faulted."""
     offset: int = lib.region_fault(c)
     at = f"no page for offset {offset} of the mapping"
-    found = ffi.new("struct explanation *")
+    found = ffi.new(_POINTER)
     if lib.region_explain(c, found):
         reason = ffi.errno
         why = "its descriptor is not kept" if reason == errno.EBADF else os.strerror(reason)

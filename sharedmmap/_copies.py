@@ -12,7 +12,7 @@ from typing import Any, Callable, SupportsIndex
 
 from ._arguments import as_byte, as_index, as_range, readable_memory
 from ._errors import OutOfBoundsError
-from ._native import BYTES_PIECE, PIECE, RefusedError, before_view, ffi, lib, quick
+from ._native import BYTES_PIECE, PIECE, RefusedError, before_view, ffi, lib, pointer_to, quick
 from ._region import Region
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
     "write_part",
 ]
 
-_VIEW = ffi.typeof("struct view *")
+_VIEW = pointer_to("view")
 
 
 def _calls(size: int) -> Any:

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ._native import ffi, lib
+from ._native import ffi, lib, pointer_to
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Descriptor"]
 
-_POINTER = ffi.typeof("struct owned *")
+_POINTER = pointer_to("owned")
 _new = ffi.new_allocator(lib.owned_new, lib.owned_free, should_clear_after_alloc=False)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, SupportsIndex
 
 from ._atomic import AtomicUint32
 from ._errors import OwnerDiedError
-from ._native import ffi, lib, quick
+from ._native import ffi, lib, pointer_to, quick
 from ._region import Region, call_failed
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ __all__ = ["Mutex"]
 _SLICE = 0.05
 """Seconds that a waiter sleeps at the most before it asks whether the owner lives. A signal that arrives just
 before it falls asleep is handled so much later."""
+
+_POINTER = pointer_to("mutex")
 
 _next_call = count(1).__next__
 _take, _release, _undo = quick.mutex_take, quick.mutex_release, quick.mutex_undo
@@ -92,7 +94,7 @@ class Mutex:
         self._region = region
         self._on_owner_died = on_owner_died
         # It refers to the word, which self keeps.
-        self._mutex = ffi.new("struct mutex *", {"word": self._word._word})
+        self._mutex = ffi.new(_POINTER, {"word": self._word._word})
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} offset={self.offset}>"

@@ -47,6 +47,7 @@ __all__ = [
     "ffi",
     "lib",
     "memory_of",
+    "pointer_to",
     "quick",
     "used_by_all",
 ]
@@ -85,9 +86,17 @@ FREE_THREADED = "t" in getattr(sys, "abiflags", "")
 if FREE_THREADED:  # for the same reason as in used_by_all()
     for _name in dir(quick):
         quick.defer_counts(getattr(quick, _name))
-    # cffi completes a structure when it is first used: where two threads do that at once, cffi 1.17 ends the process.
-    for _name in ffi.list_types()[1]:
-        ffi.sizeof(f"struct {_name}")
+
+
+def pointer_to(structure: str) -> Any:
+    """The type of a pointer to a structure, to be asked for when the module that uses it is imported.
+
+    cffi looks a type up when it is first named, and its fields when it is first used. Threads that do so at the
+    same time end the process, if there is no GIL and it is cffi 1.17.
+    """
+    pointer = ffi.typeof(f"struct {structure} *")
+    len(pointer.item.fields)
+    return pointer
 
 
 def used_by_all(function: Function) -> Function:

@@ -16,6 +16,8 @@ from ._region import Region, call_failed
 
 __all__ = ["advise", "flush", "lock", "reserve", "residency", "unlock"]
 
+_BYTES = ffi.typeof("unsigned char[]")
+
 
 def _require_success(region: Region, failed: int, call: str) -> None:
     """Raises if the region is not live; the call was about zero pages then. Else if ``call`` failed, its error."""
@@ -70,7 +72,7 @@ def unlock(region: Region, offset: SupportsIndex, length: SupportsIndex | None) 
 
 def residency(region: Region, offset: SupportsIndex, length: SupportsIndex | None) -> bytes:
     start, size = region.pages(offset, length)
-    found = ffi.new("unsigned char[]", -(-size // PAGE))
+    found = ffi.new(_BYTES, -(-size // PAGE))
     _require_success(region, size and lib.mincore(start, size, found), "mincore")
     return bytes(byte & 1 for byte in ffi.buffer(found)[:])
 

@@ -26,11 +26,11 @@ from ._arguments import as_index, as_size
 from ._cause import cause_of_fault
 from ._descriptor import Descriptor
 from ._errors import MappingFaultError, OutOfBoundsError, UnmappedMemoryError, os_error
-from ._native import PAGE, before_mapping, ffi, lib, quick
+from ._native import PAGE, before_mapping, ffi, lib, pointer_to, quick
 
 __all__ = ["Region", "call_failed"]
 
-_POINTER = ffi.typeof("struct region *")
+_POINTER = pointer_to("region")
 _new = ffi.new_allocator(lib.region_new, lib.region_close, should_clear_after_alloc=False)
 
 
