@@ -89,13 +89,13 @@ if FREE_THREADED:  # for the same reason as in used_by_all()
 
 
 def pointer_to(structure: str) -> Any:
-    """The type of a pointer to a structure, to be asked for when the module that uses it is imported.
+    """The type of a pointer to a structure. Call this when a module is imported, not later.
 
-    cffi looks a type up when it is first named, and its fields when it is first used. Threads that do so at the
-    same time end the process, if there is no GIL and it is cffi 1.17.
+    cffi looks up a type when it is first named, and the fields of a structure when one of them is first used. If
+    two threads do that at the same time, without a GIL, cffi 1.17 ends the process.
     """
     pointer = ffi.typeof(f"struct {structure} *")
-    len(pointer.item.fields)
+    len(pointer.item.fields)  # looks them up
     return pointer
 
 

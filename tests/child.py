@@ -35,8 +35,8 @@ def interrupt(*args):
 armed, interrupts = False, 0
 """
 
-# For a test in which os.fstat() meets such a handler: it goes on calculating with the exception set, and a debug
-# interpreter (seen with 3.11) ends the process then.
+# For a test in which such a handler may raise in os.fstat(), which goes on for a while with the exception set. A
+# debug interpreter (seen with 3.11) ends the process then.
 interrupts_fstat = pytest.mark.skipif(
     hasattr(sys, "gettotalrefcount"), reason="os.fstat() of a debug interpreter cannot be interrupted"
 )

@@ -320,7 +320,7 @@ BIG = 64 << 20
 @pytest.mark.parametrize("copy", ["m.read_at(block, 0)", "m.write_at(block, 0)", "m[:]", "m.read_string_at(0)"])
 def test_a_copy_that_loses_most_of_its_file_raises_and_costs_no_memory(tmp_path, copy):
     code = f"""
-    if sys.platform == "linux":  # no huge pages, of which one may have 32 MiB (arm64 with pages of 16 KiB)
+    if sys.platform == "linux":  # without huge pages: one may be of 32 MiB (arm64 with pages of 16 KiB)
         import ctypes
         PR_SET_THP_DISABLE = 41
         ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, *map(ctypes.c_ulong, (1, 0, 0, 0)))

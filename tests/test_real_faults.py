@@ -486,7 +486,7 @@ def test_a_bad_block_of_a_device_is_an_input_output_error(tmp_path):
 
 
 def huge_page_size():
-    """What the kernel takes where no size is asked for: 32 MiB on arm64 with pages of 16 KiB."""
+    """The default one of the kernel: 2 MiB on x86-64, 32 MiB on arm64 with pages of 16 KiB."""
     try:
         (size,) = re.findall(r"^Hugepagesize: *(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
     except (OSError, ValueError):

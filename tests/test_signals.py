@@ -293,7 +293,7 @@ def test_faults_of_many_threads_raise_with_faulthandler_in_front(path):
     with open(os.devnull, "w") as null:
         for _ in range(150):
             m = sharedmmap.open(path, "w+", length=8 * MIB)
-            faulthandler.enable(null, all_threads=False)  # of all, it may crash: their frames change
+            faulthandler.enable(null, all_threads=False)  # it may crash on threads that run
             os.truncate(path, 0)
             threads = [threading.Thread(target=read, args=(m, number)) for number in range(8)]
             for thread in threads:

@@ -304,7 +304,7 @@ def test_the_interpreter_ends_well_under_daemon_threads(path, run_number):
 
 @pytest.mark.no_thread_sanitizer
 def test_threads_may_be_the_first_of_a_process_to_do_something_together(path):
-    """So in 100 processes, which begin where the package has just been imported."""
+    """In 100 processes, each of which has imported the package and done nothing with it yet."""
     code = """
     def do_all_of_it(number):
         with sharedmmap.open(f"{path}{number}", "w+", length=PAGE) as m:
