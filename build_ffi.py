@@ -91,6 +91,7 @@ REGION = """
     int64_t region_refresh(struct region *region);
     struct explanation {
         int64_t size, free;
+        bool hole;
     };
     int region_explain(struct region *region, struct explanation *explanation);
     const char *region_reserve(struct region *region, int64_t length);

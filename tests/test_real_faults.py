@@ -217,18 +217,20 @@ def test_random_operations_lose_no_write_while_another_process_cuts_the_file(tmp
 # ---- a disk of its own ----
 
 
+EXT4 = "mkfs.ext4", "-q", "-F", "-m", "0", "-b", str(PAGE), "-O", "^has_journal"
+
+
 class Disk:
-    """An ext4 of 8 MiB on a loop device, whose last blocks can be made bad."""
+    """A file system on a loop device, whose last blocks can be made bad."""
 
-    SIZE = 8 << 20
-
-    def __init__(self, directory):
+    def __init__(self, directory, size, make):
+        self.size = size
         self.point = directory / "disk"
         self.point.mkdir()
         self.image = directory / "image"
         self.image.write_bytes(b"")
-        os.truncate(self.image, self.SIZE)
-        run("mkfs.ext4", "-q", "-F", "-m", "0", "-b", str(PAGE), "-O", "^has_journal", self.image)
+        os.truncate(self.image, size)
+        run(*make, self.image)
         self.device = run("losetup", "--find", "--show", self.image)
 
     def mount(self):
@@ -254,11 +256,11 @@ def run(*command):
 
 
 @contextlib.contextmanager
-def loop_device(directory):
-    if sys.platform != "linux" or PAGE != 4096 or not shutil.which("mkfs.ext4") or not shutil.which("losetup"):
-        pytest.skip("mkfs.ext4 and losetup are needed, and pages that ext4 takes for blocks")
+def loop_device(directory, size=8 << 20, make=EXT4):
+    if sys.platform != "linux" or PAGE != 4096 or not shutil.which(make[0]) or not shutil.which("losetup"):
+        pytest.skip(f"{make[0]} and losetup are needed, and pages that ext4 takes for blocks")
     try:
-        disk = Disk(directory)
+        disk = Disk(directory, size, make)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"cannot make a loop device: {getattr(error, 'stderr', None) or error}")
     try:
@@ -267,15 +269,20 @@ def loop_device(directory):
         run("losetup", "--detach", disk.device)
 
 
+@contextlib.contextmanager
+def mounted(disk):
+    try:
+        disk.mount()
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"cannot mount a loop device: {getattr(error, 'stderr', None) or error}")
+    yield disk
+    disk.umount()
+
+
 @pytest.fixture
 def disk(tmp_path):
-    with loop_device(tmp_path) as disk:
-        try:
-            disk.mount()
-        except (OSError, subprocess.CalledProcessError) as error:
-            pytest.skip(f"cannot mount a loop device: {getattr(error, 'stderr', None) or error}")
+    with loop_device(tmp_path) as disk, mounted(disk):
         yield disk
-        disk.umount()
 
 
 def test_what_a_full_disk_took_is_on_it_and_all_works_once_there_is_space(disk):
@@ -322,6 +329,28 @@ def fill(page):
     assert held(path, pages) == list(range(1, pages + 1))
 
 
+@pytest.mark.parametrize(
+    ("size", "make"),
+    [(320 << 20, ("mkfs.xfs", "-q", "-f")), (128 << 20, ("mkfs.btrfs", "-q", "-f", "--mixed"))],
+    ids=["xfs", "btrfs"],
+)
+def test_a_disk_is_full_even_if_the_file_system_keeps_space_for_itself(tmp_path, size, make):
+    """These refuse a page while statvfs(3) still shows free space."""
+    code = """
+    space = os.statvfs(path)
+    with open(path + "/ballast", "wb") as ballast:
+        os.posix_fallocate(ballast.fileno(), 0, space.f_bavail * space.f_frsize - (8 << 20))
+    m = sharedmmap.open(path + "/file", "w+", length=64 << 20)
+    try:
+        for page in range(0, len(m), 3 * PAGE):
+            m[page] = 1
+    except MappingFaultError as error:
+        print(errno.errorcode[error.errno], error.offset == page)
+    """
+    with loop_device(tmp_path, size, make) as disk, mounted(disk):
+        assert output(code, disk.point) == "ENOSPC True"
+
+
 def test_reserving_more_than_an_ext4_has_raises_without_a_fault(disk):
     path = disk.point / "file"
     assert output(RESERVE_TOO_MUCH, path) == "ENOSPC False"
@@ -349,7 +378,7 @@ def filled(disk):
 
 
 def test_reading_a_bad_block_raises_and_the_others_are_read(disk, filled):
-    disk.end_at(disk.SIZE // 2)
+    disk.end_at(disk.size // 2)
     code = f"""
     m = sharedmmap.open(path)
     bad = []
@@ -383,14 +412,14 @@ def test_flushing_to_a_bad_block_raises_and_what_is_written_again_is_flushed(dis
             m.write_uint64_at(page + 7, page * PAGE)
 
     write()
-    end_at({disk.SIZE // 2})
+    end_at({disk.size // 2})
     try:
         m.flush()
     except OSError as error:
         assert not isinstance(error, MappingFaultError)
         assert error.errno == errno.EIO and "msync" in str(error), error
         print(m.dirty)
-    end_at({disk.SIZE})
+    end_at({disk.size})
     write()
     m.flush()
     print(m.dirty)

@@ -11,8 +11,10 @@
 #include <time.h>
 #include <unistd.h>
 #ifdef __linux__
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
+#include <sys/ioctl.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -194,6 +196,17 @@ int extend(int fd, int64_t end)
 int allocate(int fd, int64_t offset, int64_t length) { return fallocate(fd, 0, offset, length); }
 
 #endif
+
+/* Not by SEEK_DATA, which would move the file offset of the caller's descriptor. */
+bool is_hole(int fd, int64_t offset, int64_t length)
+{
+#ifdef FS_IOC_FIEMAP
+    struct fiemap extents = {.fm_start = (uint64_t)offset, .fm_length = (uint64_t)length}; /* only their number */
+    return ioctl(fd, FS_IOC_FIEMAP, &extents) == 0 && extents.fm_mapped_extents == 0;
+#else
+    return (void)fd, (void)offset, (void)length, false;
+#endif
+}
 
 #if defined(__linux__) && defined(F_OFD_SETLK)
 

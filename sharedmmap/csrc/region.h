@@ -122,10 +122,11 @@ int64_t region_fault(struct region *region);
  * there is no descriptor to ask. -1 with errno where asking fails: the limit stays. */
 int64_t region_refresh(struct region *region);
 
-/* What a fault is explained with: the file's size (-1 where it is no regular file) and the bytes free on its file
- * system. -1 with errno; EBADF where there is no descriptor. */
+/* What a fault is explained with: the file's size (-1 where it is no regular file), the bytes free on its file system,
+ * and whether the page is a hole of the file. -1 with errno; EBADF where there is no descriptor. */
 struct explanation {
     int64_t size, free;
+    bool hole;
 };
 int region_explain(struct region *region, struct explanation *explanation);
 
