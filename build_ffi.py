@@ -62,7 +62,7 @@ REGION = """
         int64_t limit, peak;
         uint8_t state, dirty;
         uint16_t flushes;
-        bool writable;
+        uint8_t writable;  /* a bool in C; of a bool PyPy checks at each access that it is 0 or 1 */
         int64_t offset, length;
         uint32_t owner;
         int fd;
