@@ -275,8 +275,10 @@ def mounted(disk):
         disk.mount()
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"cannot mount a loop device: {getattr(error, 'stderr', None) or error}")
-    yield disk
-    disk.umount()
+    try:
+        yield disk
+    finally:
+        disk.umount()
 
 
 @pytest.fixture
