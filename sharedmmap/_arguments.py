@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from operator import index
-from typing import Any, SupportsIndex
 
 from ._native import memory_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, SupportsIndex
 
 __all__ = ["as_byte", "as_index", "as_range", "as_size", "readable_memory", "writable_memory"]
 

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, Callable, ClassVar, NoReturn, Protocol, SupportsIndex
 
 from ._arguments import as_index, as_size
 from ._native import RefusedError, ffi, lib, pointer_to, quick, used_by_all
 from ._region import Region
-from ._scalars import Method
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, ClassVar, NoReturn, Protocol, SupportsIndex
+
+    from ._scalars import Method
+
+    class _Load(Protocol):
+        def __call__(self) -> int: ...
+
+    class _Operate(Protocol):
+        def __call__(self, operand: SupportsIndex) -> int: ...
+
+    class _CompareExchange(Protocol):
+        def __call__(self, expected: SupportsIndex, desired: SupportsIndex) -> tuple[bool, int]: ...
+
 
 __all__ = ["AtomicUint32", "AtomicUint64"]
 
@@ -20,18 +34,6 @@ _SLICES = 0.05, 1.0
 just before it falls asleep is handled so much later."""
 
 _notify = quick.word_notify
-
-
-class _Load(Protocol):
-    def __call__(self) -> int: ...
-
-
-class _Operate(Protocol):
-    def __call__(self, operand: SupportsIndex) -> int: ...
-
-
-class _CompareExchange(Protocol):
-    def __call__(self, expected: SupportsIndex, desired: SupportsIndex) -> tuple[bool, int]: ...
 
 
 _OPERATIONS = {

@@ -8,12 +8,15 @@ the copy: ``require`` then raises, or finds that there is more room now.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Callable, SupportsIndex
 
 from ._arguments import as_byte, as_index, as_range, readable_memory
 from ._errors import OutOfBoundsError
 from ._native import BYTES_PIECE, PIECE, RefusedError, before_view, ffi, lib, pointer_to, quick
 from ._region import Region
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, SupportsIndex
 
 __all__ = [
     "copy_all",

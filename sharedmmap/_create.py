@@ -30,17 +30,17 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Callable
 
 from ._descriptor import Descriptor
 from ._native import ffi, lib
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
+    from typing import Any, Callable
 
     from typing_extensions import Self
 
@@ -57,7 +57,7 @@ O_TMPFILE: int = lib.O_TMPFILE  # 0 where the system has none
 # What open(2) says of O_TMPFILE where the file system, or the kernel, does not know it.
 NO_UNNAMED_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
 
-TEMPORARY_NAME = re.compile(rb"\.sharedmmap-[0-9a-f]{16}")
+TEMPORARY_NAME = rb"\.sharedmmap-[0-9a-f]{16}"
 
 
 def open_or_create_whole(
@@ -231,8 +231,10 @@ class _Copy:
 
 def _delete_abandoned(directory: int) -> None:
     """Deletes the temporary names of creators that are gone. What it may not touch it leaves to others."""
+    import re  # here: it takes longer than to import the package, and few creators come here
+
     for name in map(os.fsencode, os.listdir(directory)):
-        if not TEMPORARY_NAME.fullmatch(name):
+        if not re.fullmatch(TEMPORARY_NAME, name):
             continue
         with suppress(OSError), Descriptor() as found:
             found.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, directory)

@@ -9,7 +9,6 @@ from array import array
 from contextlib import suppress
 from functools import lru_cache
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Callable, Protocol, SupportsIndex, overload
 
 from . import _copies, _ranges
 from ._arguments import as_byte, as_index, as_range, as_size, readable_memory, writable_memory
@@ -22,11 +21,17 @@ from ._region import Region
 from ._scalars import float_accessors, int_accessors
 from ._stream import Stream
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
+    from typing import Any, Callable, Protocol, SupportsIndex, overload
 
     from typing_extensions import Self
+
+    class HasFileno(Protocol):
+        def fileno(self) -> int: ...
+
 
 __all__ = ["MAX_OFFSET", "READ_ONLY", "READ_WRITE", "File", "rest_of"]
 
@@ -41,10 +46,6 @@ _layout = lru_cache(maxsize=256)(Struct)
 _get_item, _set_item = quick.region_get_item, quick.region_set_item
 _read_at, _write_at, _read_bytes = quick.region_read_at, quick.region_write_at, quick.region_bytes
 _unpack = getattr(quick, "region_unpack", None)  # where that is sooner than to unpack bytes
-
-
-class HasFileno(Protocol):
-    def fileno(self) -> int: ...
 
 
 class File:
@@ -433,10 +434,13 @@ class File:
         with readable_memory(encoded) as memory:
             return _copies.write_part(region, memory, offset, len(encoded)) if encoded else 0
 
-    @overload
-    def __getitem__(self, key: SupportsIndex) -> int: ...
-    @overload
-    def __getitem__(self, key: slice) -> bytes: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, key: SupportsIndex) -> int: ...
+        @overload
+        def __getitem__(self, key: slice) -> bytes: ...
+
     def __getitem__(self, key: SupportsIndex | slice) -> int | bytes:
         """``m[i]``: the byte as an int; ``m[a:b]``, ``m[a:b:c]``: ``bytes``. As ``mmap.mmap`` has them.
 
@@ -450,10 +454,13 @@ class File:
             pass
         return _copies.get_item(region, key)
 
-    @overload
-    def __setitem__(self, key: SupportsIndex, value: SupportsIndex) -> None: ...
-    @overload
-    def __setitem__(self, key: slice, value: Any) -> None: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def __setitem__(self, key: SupportsIndex, value: SupportsIndex) -> None: ...
+        @overload
+        def __setitem__(self, key: slice, value: Any) -> None: ...
+
     def __setitem__(self, key: SupportsIndex | slice, value: Any) -> None:
         """``m[i] = 65``; ``m[a:b] = b"..."`` of the same length, else ``ValueError``.
 

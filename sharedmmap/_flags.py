@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag, auto
-from typing import TYPE_CHECKING
 
 from ._native import lib
 
@@ -31,6 +30,7 @@ _ADVICE = {
     if name.startswith("MADV_") and getattr(lib, name) >= 0
 }
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
 
     class Advice(IntEnum):

@@ -8,15 +8,16 @@ import math
 import os
 import time
 from itertools import count
-from typing import TYPE_CHECKING, Any, Callable, SupportsIndex
 
 from ._atomic import AtomicUint32
 from ._errors import OwnerDiedError
 from ._native import ffi, lib, pointer_to, quick
 from ._region import Region, call_failed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Any, Callable, SupportsIndex
 
     from typing_extensions import Self
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Callable, TypeVar
 
 if sys.platform not in ("linux", "darwin") or sys.byteorder != "little" or sys.maxsize < 2**63 - 1:
     raise ImportError(
@@ -36,6 +35,12 @@ except ModuleNotFoundError as error:
     ) from error
 
 from . import _errors
+
+TYPE_CHECKING = False  # in all modules: to import typing would take a third of the time of importing the package
+if TYPE_CHECKING:
+    from typing import Any, Callable, TypeVar
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
 
 __all__ = [
     "BYTES_PIECE",
@@ -79,8 +84,6 @@ else:
     def before_view(c: Any) -> None:
         """Called before a view is made. There is nothing to do: here a ``memoryview`` keeps its memory alive."""
 
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 FREE_THREADED = "t" in getattr(sys, "abiflags", "")
 if FREE_THREADED:  # for the same reason as in used_by_all()

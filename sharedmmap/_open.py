@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Callable, SupportsIndex
 
 from ._arguments import as_index, as_size
 from ._create import open_or_create_whole
@@ -12,6 +11,10 @@ from ._descriptor import Descriptor
 from ._errors import os_error
 from ._file import MAX_OFFSET, READ_ONLY, READ_WRITE, File, rest_of
 from ._native import PAGE, ffi, lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, SupportsIndex
 
 __all__ = ["open"]
 

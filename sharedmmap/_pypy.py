@@ -22,15 +22,16 @@ import gc
 import sys
 from contextlib import contextmanager, nullcontext
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Callable
 
 from ._errors import RefusedError
 from ._ffi import ffi, lib
 from ._quick import lib as in_c
 from ._scalar_names import SCALARS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any, Callable
 
 PIECE: int = lib.PIECE
 BYTES_PIECE: int = 4 * PIECE

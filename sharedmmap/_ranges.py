@@ -6,13 +6,16 @@ Each function takes the region that its operation took, and arguments as the cal
 from __future__ import annotations
 
 import errno
-from typing import SupportsIndex
 
 from ._arguments import as_index
 from ._errors import MappingFaultError, OutOfBoundsError, os_error
 from ._flags import Advice, Sync
 from ._native import PAGE, ffi, lib, quick
 from ._region import Region, call_failed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import SupportsIndex
 
 __all__ = ["advise", "flush", "lock", "reserve", "residency", "unlock"]
 

@@ -20,13 +20,16 @@ import errno
 import gc
 import io
 import sys
-from typing import Any, Callable, SupportsIndex
 
 from ._arguments import as_index, as_size
 from ._cause import cause_of_fault
 from ._descriptor import Descriptor
 from ._errors import MappingFaultError, OutOfBoundsError, UnmappedMemoryError, os_error
 from ._native import PAGE, before_mapping, ffi, lib, pointer_to, quick
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, SupportsIndex
 
 __all__ = ["Region", "call_failed"]
 

@@ -7,48 +7,51 @@ The fast path is one quick call, that checks the range, touches the memory and c
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, NamedTuple, Protocol, SupportsFloat, SupportsIndex, TypeVar, Union
 
 from ._arguments import as_index
 from ._native import RefusedError, lib, quick, used_by_all
 from ._region import Region
 
-__all__ = ["Method", "accessors", "float_accessors", "int_accessors"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Protocol, SupportsFloat, SupportsIndex, TypeVar, Union
 
-V_co = TypeVar("V_co", covariant=True)
-V_contra = TypeVar("V_contra", contravariant=True)
+    V_co = TypeVar("V_co", covariant=True)
+    V_contra = TypeVar("V_contra", contravariant=True)
+
+    class _Read(Protocol[V_co]):
+        def __call__(self, offset: SupportsIndex) -> V_co: ...
+
+    class _Write(Protocol[V_contra]):
+        def __call__(self, value: V_contra, offset: SupportsIndex) -> None: ...
+
+    class Method(Protocol[V_co]):
+        """How a type checker sees a function that becomes a method."""
+
+        def __get__(self, instance: object, owner: type | None = None) -> V_co: ...
+
+    IntReader = Method[_Read[int]]
+    IntWriter = Method[_Write[SupportsIndex]]
+    FloatReader = Method[_Read[float]]
+    FloatWriter = Method[_Write[Union[SupportsFloat, SupportsIndex]]]
+
+__all__ = ["accessors", "float_accessors", "int_accessors"]
 
 
-class _Read(Protocol[V_co]):
-    def __call__(self, offset: SupportsIndex) -> V_co: ...
-
-
-class _Write(Protocol[V_contra]):
-    def __call__(self, value: V_contra, offset: SupportsIndex) -> None: ...
-
-
-class Method(Protocol[V_co]):
-    """How a type checker sees a function that becomes a method."""
-
-    def __get__(self, instance: object, owner: type | None = None) -> V_co: ...
-
-
-IntReader = Method[_Read[int]]
-IntWriter = Method[_Write[SupportsIndex]]
-FloatReader = Method[_Read[float]]
-FloatWriter = Method[_Write[Union[SupportsFloat, SupportsIndex]]]
-
-
-class Row(NamedTuple):
+class Row:
     """One row of the table."""
 
-    name: str
-    is_float: bool
-    size: int  # bytes
-    low: int  # the range of an integer
-    high: int
-    load: Callable[[Any, SupportsIndex], Any]
-    store: Callable[[Any, SupportsIndex, Any], int]  # 0, or not 0 where it was not done
+    def __init__(self, name: str, calls: Any) -> None:
+        bits = int("".join(filter(str.isdigit, name)))
+        self.name = name
+        self.is_float = name.startswith("float")
+        self.size = bits // 8  # bytes
+        self.low, self.high = 0, 2**bits - 1  # the range of an integer
+        if not name.startswith("uint"):
+            self.low, self.high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+        self.load: Callable[[Any, SupportsIndex], Any] = getattr(calls, f"load_{name}")
+        # 0, or not 0 where it was not done
+        self.store: Callable[[Any, SupportsIndex, Any], int] = getattr(calls, f"store_{name}")
 
     def checked_read(self, region: Region, offset: SupportsIndex) -> Any:
         offset = as_index(offset)
@@ -74,16 +77,9 @@ class Row(NamedTuple):
             region.require(offset, self.size, writing=True)
 
 
-def _row(name: str, calls: Any) -> Row:
-    bits = int("".join(filter(str.isdigit, name)))
-    low, high = (0, 2**bits - 1) if name.startswith("uint") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    load, store = getattr(calls, f"load_{name}"), getattr(calls, f"store_{name}")
-    return Row(name, name.startswith("float"), bits // 8, low, high, load, store)
-
-
 def accessors(name: str, calls: Any = quick) -> tuple[Any, Any]:
     """``read_NAME_at`` and ``write_NAME_at``; the tests try them with the calls of either interpreter."""
-    row = _row(name, calls)
+    row = Row(name, calls)
     load, store, checked_read, checked_write = row.load, row.store, row.checked_read, row.checked_write
 
     def read(self: Any, offset: SupportsIndex) -> Any:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import io
 import os
-from typing import Any
 
 from . import _copies
 from ._arguments import as_index, readable_memory, writable_memory
 from ._region import Region
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Stream"]
 

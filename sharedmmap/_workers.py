@@ -20,12 +20,15 @@ from __future__ import annotations
 import io
 import sys
 from importlib import import_module
-from typing import Any, Callable
 from weakref import WeakKeyDictionary
 
 from ._descriptor import Descriptor
 from ._file import File
 from ._region import Region
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
 
 __all__ = ["map_received", "register"]
 

@@ -117,6 +117,12 @@ def test_importing_on_windows_does_not_stumble_over_what_windows_lacks(missing):
     assert child.stderr.splitlines()[-1].startswith("ImportError: sharedmmap needs Linux or macOS")
 
 
+def test_importing_it_imports_nothing_that_takes_as_long_as_itself():
+    slow = {"dataclasses", "inspect", "multiprocessing", "re", "subprocess", "typing"}
+    child = run(f"import sys; before = {{*sys.modules}}\nimport sharedmmap; print({slow} & {{*sys.modules}} - before)")
+    assert child.stdout == "set()\n"
+
+
 @pytest.mark.parametrize("missing", ["sharedmmap._ffi", "sharedmmap._quick"])
 def test_importing_what_was_not_built_says_how_to_build_it(missing):
     child = run(f"import sys; sys.modules[{missing!r}] = None\nimport sharedmmap")
