@@ -284,6 +284,7 @@ def test_a_memoryview_is_collected_with_the_exception_of_the_call_it_was_given_t
     assert output(code, path) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="a signal may come between the body and the end of a with")
 @pytest.mark.parametrize(
     "call",

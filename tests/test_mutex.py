@@ -537,6 +537,7 @@ def test_a_function_that_raises_leaves_the_mutex_as_it_was_found(path):
         assert m.read_uint32_at(0) == 0
 
 
+@pytest.mark.slow
 def test_exactly_one_of_those_in_line_takes_over(path):
     code = """
     ready, mends, entered = (m.atomic_uint32_at(offset) for offset in (64, 68, 72))
@@ -1238,6 +1239,7 @@ signal.setitimer(signal.ITIMER_REAL, 50e-6, 50e-6)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["acquire", "__enter__"])
 @pytest.mark.parametrize(
     ("word", "left"), [("0", "{0}"), ("1 << 31", "{1 << 31, 0}"), ("dead", "{dead, dead | 1 << 31, 0}")]
@@ -1403,6 +1405,7 @@ def test_a_thread_that_waits_for_itself_can_be_interrupted_and_still_holds_it(pa
     assert output(code, path, setup=SETUP).split() == ["True", "False"]
 
 
+@pytest.mark.slow
 def test_unmapping_while_threads_acquire_and_release_ends_in_its_error(path):
     def use(mutex):
         try:

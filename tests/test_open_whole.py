@@ -408,6 +408,7 @@ def test_an_initialize_that_swallows_a_fault_creates_nothing(new, use_way):
     assert names(new) == []
 
 
+@pytest.mark.slow
 @interrupts_fstat
 @pytest.mark.parametrize("way", WAYS)
 def test_a_signal_handler_that_raises_leaks_nothing(new, way):

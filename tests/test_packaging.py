@@ -119,7 +119,7 @@ def test_importing_on_windows_does_not_stumble_over_what_windows_lacks(missing):
 
 def test_importing_it_imports_nothing_that_takes_as_long_as_itself():
     slow = {"dataclasses", "inspect", "multiprocessing", "re", "subprocess", "typing"}
-    child = run(f"import sys; before = {{*sys.modules}}\nimport sharedmmap; print({slow} & {{*sys.modules}} - before)")
+    child = run(f"import sys; old = {{*sys.modules}}\nimport sharedmmap; print({slow} & {{*sys.modules}} - old)")
     assert child.stdout == "set()\n"
 
 

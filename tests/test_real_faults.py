@@ -331,6 +331,7 @@ def fill(page):
     assert held(path, pages) == list(range(1, pages + 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "make"),
     [(320 << 20, ("mkfs.xfs", "-q", "-f")), (128 << 20, ("mkfs.btrfs", "-q", "-f", "--mixed"))],

@@ -93,6 +93,7 @@ def test_a_failed_mapping_keeps_no_descriptor(path, failure):
     assert output(code, path, setup=SETUP).split() == ["refused"] * 10
 
 
+@pytest.mark.slow
 @interrupts_fstat
 def test_a_signal_handler_that_raises_while_a_file_is_opened_leaks_no_descriptor(path):
     """Not even where it runs between the system call and the next line: an int that was returned has no owner."""

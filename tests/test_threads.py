@@ -302,6 +302,7 @@ def test_the_interpreter_ends_well_under_daemon_threads(path, run_number):
     assert output(code, path, setup=SETUP) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.no_thread_sanitizer
 def test_threads_may_be_the_first_of_a_process_to_do_something_together(path):
     """In 100 processes, each of which has imported the package and done nothing with it yet."""

@@ -202,6 +202,7 @@ print(ball.load() >= turn)
 """
 
 
+@pytest.mark.slow
 @FUTEX
 @pytest.mark.parametrize("cores", ["one", "all"])
 @pytest.mark.skipif(not shutil.which("taskset"), reason="taskset is not installed")

@@ -493,6 +493,7 @@ print(len(copied))
 # ---- nothing leaks ----
 
 
+@pytest.mark.slow
 def test_neither_side_keeps_a_descriptor(run, method):
     functions = """
     def work(pipe, given):
@@ -566,6 +567,7 @@ def test_a_running_process_keeps_no_duplicate_once_another_is_started(run, metho
     run(functions, main, method)
 
 
+@pytest.mark.slow
 @interrupts_fstat
 def test_a_signal_handler_that_raises_while_a_file_is_sent_leaks_nothing(run):
     """Up to where multiprocessing takes over; from there on it is its own affair."""
