@@ -341,7 +341,7 @@ def test_an_integer_that_lies_in_comparisons_is_taken_for_what_it_is(path, far):
                 return self
             __index__ = __trunc__ = __int__
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))  # were it believed, it would fill the disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, 8 << 20))  # were it believed, it would fill the disk
         m, far = sharedmmap.open(path), Liar(args[0])
         judge(
             [

@@ -447,13 +447,13 @@ def test_reserving_through_a_read_only_mapping_is_unsupported(read_only):
 def test_reserving_over_the_file_size_limit_is_an_os_error(path):
     code = """
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        m = sharedmmap.open(path, capacity=100 * PAGE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10 * PAGE, 10 * PAGE))
+        m, limit = sharedmmap.open(path, capacity=16 << 20), 8 << 20
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         try:
-            m.reserve(100 * PAGE)
+            m.reserve(16 << 20)
         except OSError as error:
             print(error.errno == errno.EFBIG)
-        m.reserve(10 * PAGE)
-        print(m.accessible == 10 * PAGE)
+        m.reserve(limit)
+        print(m.accessible == limit)
     """
     assert output(code, path).split() == ["True", "True"]
