@@ -49,7 +49,7 @@ MUTANTS = [
     Mutant("csrc/region.c", "    give_back_again();\n    if", "    if", "injection"),
     Mutant("csrc/region.c", "        *at = region->next;\n        registry_put_slot(region);", "        *at = region->next;", "injection"),
     Mutant("csrc/region.c", "        region->next = not_given_back;\n        not_given_back = region;", "", "injection"),
-    Mutant("csrc/region.c", "        atomic_store(&region->size, 0);\n", "", "injection resources"),
+    Mutant("csrc/region.c", "        atomic_store(&region->size, 0);\n", "", "injection"),
     Mutant("csrc/region.c", "!prepare_overlays() || ", "(prepare_overlays(), false) || ", "injection"),
     Mutant("csrc/region.c", "!sigbus_install(supply_page))", "(sigbus_install(supply_page), false))", "injection"),
     Mutant("csrc/region.c", "        if (size != 0)\n            munmap(start, size);\n", "", "injection resources"),

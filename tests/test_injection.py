@@ -336,6 +336,23 @@ def test_what_is_short_once_is_asked_for_again_after_collecting(path, injector, 
     assert output(code, path, injector, setup=HARNESS) == "True True"
 
 
+def test_what_was_refused_a_mapping_unmaps_nothing(path, injector):
+    """Not even as much as the mapping before it had, of which it uses the memory for its state."""
+    code = """
+    sharedmmap.open(path).close()
+    gc.collect()
+    inject("mmap", 1, FOR_EVER)
+    inject("munmap")
+    try:
+        sharedmmap.open(path)
+    except OSError as error:
+        print(error.errno == errno.ENOMEM)
+    gc.collect()
+    print(made("munmap"))
+    """
+    assert output(code, path, injector, setup=HARNESS).split() == ["True", "0"]
+
+
 # ---- calls that a signal interrupted ----
 
 
