@@ -61,8 +61,8 @@ Guarantees
  6. Growing never shrinks: no call that extends the file cuts off what another process appends
     meanwhile.
  7. ``open`` with ``initialize`` shows other processes a complete file or none.
- 8. A copy of a megabyte or more releases the GIL, whatever call it is part of (on PyPy, one that
-    makes ``bytes``: of four megabytes or more).
+ 8. A copy of a megabyte or more, to or from the mapping, releases the GIL (on PyPy, one that makes
+    ``bytes``: of four megabytes or more).
 
 
 Limits of the guarantees
@@ -159,7 +159,8 @@ Threads, signals, processes
 All methods of a ``File``, an atomic word and a mutex may be called from any number of threads.
 A ``Stream`` has a position, so it is for one thread at a time. ``unmap()`` succeeds whatever
 other threads are doing; they get ``UnmappedMemoryError``. A signal handler that raises,
-wherever it comes, leaks neither a mapping nor a descriptor.
+wherever it comes, leaks neither a mapping nor a descriptor (but one that multiprocessing is
+handing over at that moment).
 
 Every process that maps the file shares its bytes. To share a file: map it by its path in each
 process, or hand the ``File`` to multiprocessing (an argument of a process, a ``Queue``, a

@@ -58,7 +58,7 @@ class RefusedError(Exception):
 
 def os_error(errno: int, call: str) -> OSError:
     """The ``OSError`` (or its subclass) for a system call that failed, with the limit and the remedy."""
-    import resource  # not on every platform; what to say there is _native's business
+    import resource  # here: Windows has none, and _native.py is to say so
 
     hint = ""
     if call in ("mmap", "SIGBUS handler") and errno == ENOMEM:

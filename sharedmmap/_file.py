@@ -288,9 +288,11 @@ class File:
             fresh = region.again()
             fresh.c.dirty = fresh.c.writable
             region.end()
-            # Several threads may restore the same region. All of them go on with the first one's mapping. A second
-            # one, used for a moment and then replaced, would take its dirty flag along.
+            # Several threads may restore the same region. All of them go on with the mapping that is appended
+            # first: for what is written to another, before that is replaced, no flush would be responsible.
             region.successors.append(fresh)
+            if region.successors[0] is not fresh:
+                lib.region_unmap(fresh.c)
             lib.descriptor_detach(region.c)  # not before: others may be about to restore through it
         except io.UnsupportedOperation:
             if not region.successors:
@@ -607,18 +609,13 @@ class File:
 
         As ``bytes.find`` has it. What is not accessible holds nothing to be found.
         """
-        return _copies.find(self._region, "region_find", sub, *self._bounds(start, end))
+        region = self._region
+        return _copies.find(region, "region_find", sub, *_bounds(start, end, region.length))
 
     def rfind(self, sub: Any, start: SupportsIndex | None = None, end: SupportsIndex | None = None) -> int:
         """The highest offset in ``m[start:end]`` where ``sub``, a buffer, stands; -1 if it does not."""
-        return _copies.find(self._region, "region_rfind", sub, *self._bounds(start, end))
-
-    def _bounds(self, start: SupportsIndex | None, end: SupportsIndex | None) -> tuple[int, int]:
-        """As ``bytes.find`` takes them: a start past the end finds nothing, not even the empty string there."""
-        length = self._region.length
-        span = as_range(slice(start, end), length)
-        past_the_end = start is not None and as_index(start) > length
-        return span.start + past_the_end, span.stop
+        region = self._region
+        return _copies.find(region, "region_rfind", sub, *_bounds(start, end, region.length))
 
     def fill(self, byte: SupportsIndex, offset: SupportsIndex = 0, length: SupportsIndex | None = None) -> None:
         """Sets ``length`` bytes from ``offset``, or all to the end of the mapping, to ``byte``.
@@ -643,7 +640,8 @@ class File:
 
         Without a length, to the end of the mapping; it grows with the file then. See ``Stream``.
         """
-        return Stream(self._region, *self._region.span(offset, length))
+        region = self._region
+        return Stream(region, *region.span(offset, length))
 
     def view(
         self, offset: SupportsIndex = 0, length: SupportsIndex | None = None, *, readonly: bool | None = None
@@ -726,6 +724,13 @@ def _descriptor(f: int | HasFileno) -> int:
     if not 0 <= fd < 2**31:
         raise ValueError(f"{fd} is no file descriptor")
     return fd
+
+
+def _bounds(start: SupportsIndex | None, end: SupportsIndex | None, length: int) -> tuple[int, int]:
+    """As ``bytes.find`` takes them: a start past the end finds nothing, not even the empty string there."""
+    start = 0 if start is None else as_index(start)
+    span = as_range(slice(start, end), length)
+    return (start if start > length else span.start), span.stop
 
 
 def rest_of(fd: int, offset: int) -> int:

@@ -8,8 +8,9 @@ the right exception.
   ``ffi.memmove`` and ``ffi.cast("uint64_t *")`` could touch the memory as well, but on CPython each of them takes
   longer than that whole call, and ``ffi.memmove`` keeps the GIL until it is done.
 - On PyPy the checks are in Python, and ``ffi.memmove``, ``ffi.cast`` and ``ffi.buffer`` touch the memory. Its
-  compiler turns both into a few machine instructions. Searching, atomic words and mutexes are calls into C there
-  too. All of this, and everything else that is different on PyPy, is in ``_pypy.py``.
+  compiler turns these into a few machine instructions. What takes longer is a call into C there too: searching,
+  filling, moving, long copies, atomic words, mutexes. All of this, and everything else that is different on PyPy,
+  is in ``_pypy.py``.
 
 This is the only module that asks which interpreter runs; the build does, too.
 """

@@ -5,15 +5,16 @@ are raw memory operations to it, which it does not reorder. The processor's part
 ``csrc/overlay.h``.
 
 The functions have the names, the arguments and the answers of the C functions that CPython calls in their place
-(``csrc/scalar.h``, ``csrc/object.h``, ``csrc/word.h``). Each has the same three steps: check the range against the
-limit, touch the memory, check the state. SAFETY refers to these, as in ``csrc/access.h``:
+(``csrc/access.h``, ``csrc/scalar.h``, ``csrc/object.h``, ``csrc/word.h``). Each has the same three steps: check
+the range against the limit, touch the memory, check the state. SAFETY refers to these, as in ``csrc/access.h``:
 
 - in bounds: checked against the limit just before; the file may shrink now, that is the SIGBUS handler's case.
 - alive: the caller refers to the region.
 
-What writes marks the region dirty before the access as well as after it. Before: a signal handler may raise
-between the two. After: a flush in another thread may have cleared the mark meanwhile. (So an exchange that is
-not made marks it, too, which it does not in C.)
+What writes in Python marks the region dirty before the access as well as after it. Before: a signal handler may
+raise between the access and the second mark. After: a flush in another thread may have cleared the first one. (So
+an exchange that is not made marks it, too, which it does not in C. Where both happen in one write, which raises
+what the handler raised, the region may stay clean although a part of it was written.)
 """
 
 from __future__ import annotations
@@ -183,6 +184,8 @@ def _accessors(name: str) -> tuple[Callable[..., Any], Callable[..., int]]:
             value = cast(loaded_as, c.base + offset)[0]  # SAFETY: in bounds, alive
             if value != value:  # a NaN, of which a conversion may change the bits
                 value = load_in_c(c, offset)
+                if not value:  # which is also what it returns for no value
+                    raise RefusedError
             if not c.state or is_live(c):
                 return value + wrap if wrap and value < 0 else value
         raise RefusedError

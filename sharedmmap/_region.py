@@ -85,7 +85,10 @@ class Region:
     # ---- the limit and the state ----
 
     def check(self) -> None:
-        """Raises unless the region is live: unless the accesses so far reached the file."""
+        """Raises unless the region is live: unless the accesses so far reached the file.
+
+        What has faulted can release none of its mutexes: it gives up their owner id first.
+        """
         if not quick.is_live(self.c):
             self.check_mapped()
             lib.region_disown(self.c)
@@ -99,7 +102,7 @@ class Region:
     def known_cause(self) -> tuple[int, str, int]:
         """Why it faulted, as found out when this was first asked."""
         found = self.cause or cause_of_fault(self.c)
-        self.cause = self.cause or found  # end() may have set it meanwhile, and closed the descriptor to be asked
+        self.cause = self.cause or found  # end() may have set it meanwhile, and restore() closed the descriptor
         return self.cause
 
     def refresh(self) -> int:

@@ -56,7 +56,7 @@ MUTANTS = [
     Mutant("csrc/region.c", "        atomic_store(&region->dirty, 0);\n        atomic_store(&region->flushes", "        atomic_store(&region->flushes", "mapping model"),
     Mutant("csrc/region.c", "        atomic_store(&region->peak, 0);\n", "", "ranges injection model"),
     Mutant("csrc/region.c", "        atomic_store(&region->fault, 0);\n", "", "faults injection"),
-    Mutant("csrc/region.c", "(size + page - 1) / page * page", "size", "real_faults"),
+    Mutant("csrc/region.c", "((size_t)(lead + length) + page - 1) / page * page", "(size_t)(lead + length)", "real_faults"),
     Mutant("csrc/region.c", "descriptor_status(old, &status) != 0\n", "false\n", "resources"),
     # ---- region.c: the end ----
     Mutant("csrc/region.c", "return first ? 0 : -1;", "return 0;", "mapping threads"),
@@ -386,7 +386,7 @@ MUTANTS = [
     Mutant("_file.py", "        region.require(offset, count * empty.itemsize)\n", "", "arrays"),
     Mutant("_file.py", '        size = as_size(layout.size, "size")', "        size = layout.size", "structs"),
     Mutant("_file.py", "            if _write_at(region.c, record, offset):\n                return", "            _write_at(region.c, record, offset)\n            return", "structs"),
-    Mutant("_file.py", "span.start + past_the_end", "span.start", "search"),
+    Mutant("_file.py", "(start if start > length else span.start)", "span.start", "search"),
     Mutant("_file.py", "offset, length, bool(on_fault))", "offset, length, on_fault)", "ranges"),
     Mutant("_file.py", "    if not stat.S_ISREG(status.st_mode):", "    if False:", "mapping"),
     Mutant("_file.py", "max(0, region.refresh() - offset) if length is None", "max(0, region.length - offset) if length is None", "view"),

@@ -572,3 +572,17 @@ def test_a_lost_huge_page_raises_and_unmapping_gives_it_back(huge_pages, length)
     assert mappings() == 0
     """
     assert output(code, "huge") == "ENXIO"
+
+
+def test_huge_pages_that_could_not_be_kept_are_given_back(huge_pages):
+    code = f"""
+    fd = os.memfd_create(path, os.MFD_HUGETLB)
+    os.ftruncate(fd, {HUGE})
+    with open("/proc/self/maps") as maps:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (maps.fileno() + 1, maps.fileno() + 1))
+        try:
+            File(fd, 0, 1)
+        except OSError as error:
+            print(errno.errorcode[error.errno], path in maps.read())
+    """
+    assert output(code, "huge") == "EMFILE False"

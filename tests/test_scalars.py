@@ -9,13 +9,16 @@ import os
 import struct
 from decimal import Decimal
 from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
 from child import output
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sharedmmap
 from sharedmmap import File, OutOfBoundsError, _pypy
+from sharedmmap._native import RefusedError
 from sharedmmap._scalar_names import SCALARS
 from sharedmmap._scalars import accessors
 
@@ -132,6 +135,25 @@ def test_a_nan_whose_payload_does_not_fit_stays_a_nan(read, write, payload):
     (value,) = struct.unpack("<d", (0x7FF0000000000000 | payload).to_bytes(8, "little"))
     write("float32", value, 0)
     assert math.isnan(read("float32", 0))
+
+
+@pytest.mark.parametrize("name", FLOATS)
+def test_a_nan_that_is_cut_off_while_it_is_read_is_not_a_zero(path, monkeypatch, name):
+    """Where it is read through a pointer, a call into C reads it once more, and checks the range by itself."""
+
+    def cut_off_and_load(c, offset):
+        os.truncate(path, 0)
+        assert m.accessible == 0
+        return load_in_c(c, offset)
+
+    load_in_c, store_in_c = getattr(_pypy.in_c, f"load_{name}"), getattr(_pypy.in_c, f"store_{name}")
+    calls = {f"load_{name}": cut_off_and_load, f"store_{name}": store_in_c}
+    monkeypatch.setattr(_pypy, "in_c", SimpleNamespace(**calls))
+    load, store = _pypy._accessors(name)
+    with sharedmmap.open(path) as m:
+        store(m._region.c, 0, math.nan)
+        with pytest.raises(RefusedError):
+            load(m._region.c, 0)
 
 
 def test_a_float32_is_rounded_to_the_nearest(read, write):

@@ -247,6 +247,35 @@ def test_threads_that_restore_at_once_share_one_mapping(path):
     assert output(code, path, setup=SETUP).split() == ["7", "unmapped"]
 
 
+def test_of_two_mappings_that_threads_restored_at_once_neither_outlives_unmapping(path):
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells what is mapped")
+    code = """
+    from sharedmmap._region import Region
+
+    again = Region.again
+
+    def again_while_another_restores(region):
+        fresh = again(region)
+        Region.again = again
+        thread = threading.Thread(target=m.restore)
+        thread.start()
+        thread.join()
+        return fresh
+
+    m = sharedmmap.open(path, "w+", length=PAGE)
+    lose_page()
+    held = m._region
+    Region.again = again_while_another_restores
+    m.restore()
+    m[0] = 7
+    m.unmap()
+    with open("/proc/self/maps") as maps:
+        print(path in maps.read())
+    """
+    assert output(code, path, setup=SETUP) == "False"
+
+
 def test_unmapping_releases_the_file_while_a_thread_still_holds_the_mapping(path):
     if sys.platform != "linux":
         pytest.skip("only Linux tells what is mapped")

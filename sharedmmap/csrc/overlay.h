@@ -4,7 +4,8 @@
  * file, and no thread can be stopped between its access and its look at the state. So:
  *  1. The state becomes FAULTED or UNMAPPED. It never becomes live again while anybody refers to the region.
  *  2. Every thread of the process passes a full memory barrier.
- *  3. The zero pages replace the mapping, all of it in one mmap(2) call.
+ *  3. The zero pages replace the mapping, all of it in one mmap(2) call. (Where there is no memory for that, the
+ *     handler replaces the one page of the fault.)
  * Every operation touches the memory first and loads the state afterwards. An access that was done before the barrier
  * used the pages of the file. Any other loads the state after the barrier, and sees the mark of step 1.
  *

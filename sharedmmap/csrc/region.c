@@ -112,8 +112,8 @@ const char *region_map(struct region *region, int fd, int64_t offset, int64_t le
     struct file_status status;
     if (file_status(fd, &status) != 0)
         return "fstat";
-    const int64_t lead = offset % sysconf(_SC_PAGESIZE); /* mmap(2) wants whole pages */
-    const size_t page = page_size_of(fd, &status), size = length == 0 ? 0 : (size_t)(lead + length);
+    const int64_t lead = length == 0 ? 0 : offset % sysconf(_SC_PAGESIZE); /* mmap(2) wants whole pages */
+    const size_t page = page_size_of(fd, &status), size = ((size_t)(lead + length) + page - 1) / page * page;
     const int prot = writable ? PROT_READ | PROT_WRITE : PROT_READ;
     const char *failed = NULL;
     void *start = NULL;
@@ -146,7 +146,7 @@ const char *region_map(struct region *region, int fd, int64_t offset, int64_t le
         atomic_store(&region->sleepers, 0);
         pthread_mutex_init(&region->asking, NULL);
         pthread_mutex_init(&region->flushing, NULL);
-        registry_add(region, (uintptr_t)start, (size + page - 1) / page * page);
+        registry_add(region, (uintptr_t)start, size);
         make_live(region);
         store_limit(region, track && status.regular ? backed_length(region, &status) : length);
     }
@@ -302,7 +302,7 @@ int region_flush(struct region *region, void *start, size_t size, int flags, boo
     if (size != 0 && msync(start, size, flags) != 0) {
         outcome = NOT_WRITTEN;
         reason = errno;
-        /* Unless it is about the flags, or what is locked: of plain MS_SYNC nothing is. */
+        /* EINVAL and EBUSY are about the flags and the locked pages. With plain MS_SYNC they are not. */
         if (flags == MS_SYNC || (reason != EINVAL && reason != EBUSY)) {
             region->lost_errno = reason;
             atomic_fetch_add(&region->losses, 1);

@@ -17,16 +17,17 @@
  *
  *     who                  what                          in which order
  *     region_map()         clears it                     before the region is live
- *     a write in C         sets it                       after the access, before the state is checked (atomic words and
- *                                                        mutexes that are taken or released, too)
- *     a write on PyPy      sets it                       before the access (a signal handler may raise after it) and after
+ *     a write in C         sets it                       after the access, before the state is checked (so do atomic
+ *                                                        words, and mutexes that are taken or released)
+ *     a write on PyPy      sets it                       before the access (a signal handler may raise after
+ *                                                        it) and after it
  *     a writable view      sets it, counts in `views`    when it is made; while it lives every flush sets it again
  *     region_flush()       clears it (complete flushes)  before msync(2), so what is written meanwhile stays owed
  *     region_flush()       sets it                       after msync(2) failed, in this flush or in one that it waited
  *                                                        for, or fstat(2) did, or the file was found shorter
- *     restore              sets it on the new region     before anybody can see that one
+ *     restore              sets it on the new region     before anybody can see that one, if it is writable
  *     a child of fork(2)   sets it, clears `flushes`     if a thread of the parent was flushing at the fork
- *     mutex_wait()         sets it                       when it returns a word that is held, in which it set a bit
+ *     mutex_wait()         sets it                       when it returns a word with WAITERS set
  *
  * While a flush is in progress `flushes` is not 0, and region_is_clean() is false: a concurrent flush() must not return
  * early, for the one in progress may still fail.
@@ -52,7 +53,7 @@ enum { LIVE, LIVE_FENCED, FAULTED, UNMAPPED };
 
 struct region {
     char *base;              /* byte 0 of the File: the start of the mapping, plus what lies before it in its page */
-    _Atomic int64_t limit;   /* bytes from base that the file backs, as last seen; set to 0 soon after the region has ended */
+    _Atomic int64_t limit;   /* bytes from base that the file backs, as last seen; overlay() sets it to 0 */
     _Atomic int64_t peak;    /* the greatest limit there was: up to there something may have been written */
     union {                  /* loaded together by region_is_clean() */
         struct {
@@ -68,7 +69,8 @@ struct region {
     _Atomic uint32_t sleepers; /* threads that do; in a child of fork(2) perhaps those of the parent as well */
     _Atomic uint32_t owner;  /* what its mutexes are held by: an owner id (mutex.h), or 0 without `liveness` */
 
-    /* What follows is for region.c, registry.c, descriptor.c and overlay.c alone. */
+    /* What follows is for region.c, registry.c, descriptor.c and overlay.c alone. (For an audit event, _region.py reads
+     * fd.) */
     _Atomic uint64_t generation; /* odd while the region is in the registry */
     _Atomic uintptr_t start;     /* what is mapped, in whole pages */
     _Atomic size_t size;

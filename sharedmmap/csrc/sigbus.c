@@ -5,7 +5,8 @@
  *    raise the signal again (faulthandler does). So for a signal that a thread of this process sent by raise(3)
  *    or tgkill(2), the address of the thread's last fault is used. That may be an old one, which was mended when
  *    it happened: each thread notes the last address that was mended for it. A signal with that address is ours
- *    only if the region is live. On macOS, where every signal has the address of the thread's last fault, also only
+ *    only if the region is live. (So a signal that is sent may count as a fault, if the thread had a fault at an address
+ *    that another region has now.) On macOS, where every signal has the address of the thread's last fault, also only
  *    if the page is missing.
  *
  * 2. Any other SIGBUS is forwarded to the handler that was in front when we put ours there, under the rules of
