@@ -222,7 +222,7 @@ ffibuilder.set_source(
     + "".join(f"#ifndef MADV_{name}\n#define MADV_{name} -1\n#endif\n" for name in ADVICE)
     + '#include "bulk.h"\n#include "descriptor.h"\n#include "module.h"\n#include "mutex.h"\n#include "owned.h"\n'
     + '#include "scalar.h"\n',
-    sources=[str(path) for path in sorted(CSRC.glob("*.c"))],
+    sources=[str(BUILD / "csrc" / path.name) for path in sorted(CSRC.glob("*.c"))],
     **OPTIONS,
 )
 
@@ -278,8 +278,8 @@ def check_wrappers(source: str) -> None:
 
 def build(verbose: bool = False) -> list[Path]:
     """Compiles both modules under build/, away from pyproject.toml, and returns their paths."""
+    shutil.copytree(CSRC, BUILD / "csrc", dirs_exist_ok=True)  # cffi from 1.18 on puts objects beside the sources
     if CPYTHON:
-        BUILD.mkdir(exist_ok=True)
         quickbuilder.emit_c_code(str(BUILD / "wrappers.c"))
         check_wrappers((BUILD / "wrappers.c").read_text())
     return [Path(ffi.compile(tmpdir=str(BUILD), verbose=verbose)) for ffi in (ffibuilder, quickbuilder)]

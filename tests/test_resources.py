@@ -357,6 +357,7 @@ def most_mappings():
     return sys.maxsize
 
 
+@pytest.mark.no_sanitizer
 @pytest.mark.skipif(most_mappings() > 300_000, reason="vm.max_map_count is too far off, or not known")
 @pytest.mark.parametrize(
     ("operations", "still_mapped"),
