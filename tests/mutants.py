@@ -292,10 +292,8 @@ MUTANTS = [
     Mutant("csrc/quick.h", "FROM_SIGNED(value) (HAS_FAILED(value) ? NULL : ", "FROM_SIGNED(value) (", "scalars"),
     # ---- _native.py, _arguments.py ----
     Mutant("_native.py", "RefusedError: Any = _errors.RefusedError", "RefusedError: Any = LookupError", "interrupts"),
-    Mutant("_arguments.py", "value if type(value) is int else int.__add__(value, 0)", "value", "items scalars"),
     Mutant("_arguments.py", "if size < 0:", "if False:", "ranges"),
     Mutant("_arguments.py", "if not 0 <= byte <= 255:", "if False:", "items search"),
-    Mutant("_arguments.py", "None if bound is None else as_index(bound) for bound", "bound for bound", "items"),
     Mutant("_arguments.py", "except ValueError as error:", "except KeyError as error:", "buffers"),
     # ---- _region.py ----
     Mutant("_region.py", "if failed and ffi.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):", "if False:", "injection"),
@@ -498,6 +496,9 @@ PYPY_MUTANTS = [
     Mutant("_pypy.py", "            c.dirty = 1\n            before: int = operate_at(c.base + offset, operand)  # SAFETY: in bounds, alive\n            c.dirty = 1\n", "            before: int = operate_at(c.base + offset, operand)\n", "atomics"),
     Mutant("_pypy.py", "        if offset > c.limit - size or not c.writable:\n            raise RefusedError\n        c.dirty", "        if offset > c.limit - size:\n            raise RefusedError\n        c.dirty", "atomics"),
     Mutant("_pypy.py", "(operand >= 0 and (operand <= high or operand <= highest))", "operand >= 0", "atomics"),
+    # operator.index() makes an exact int on CPython from 3.10 on.
+    Mutant("_arguments.py", "value if type(value) is int else int.__add__(value, 0)", "value", "items scalars"),
+    Mutant("_arguments.py", "None if bound is None else as_index(bound) for bound", "bound for bound", "items"),
     Mutant("_pypy.py", "        _require_memory(buffer, False)  # else", "        pass  # else", "buffers"),
     Mutant("_pypy.py", "            row[:] = ffi.buffer(memory)[:]", "            pass", "buffers"),
     Mutant("_pypy.py", "    if lib.open_descriptors() >= _many_descriptors:", "    if False:", "resources"),
