@@ -307,7 +307,7 @@ MUTANTS = [
     Mutant("_region.py", "        while latest.successors:", "        if latest.successors:", "threads"),
     Mutant("_region.py", "        self.check()\n        if writing:", "        if writing:", "mapping"),
     Mutant("_region.py", "offset > self.c.limit - size and offset", "offset > self.c.limit - size + 1 and offset", "copies ranges model"),
-    Mutant("_region.py", "(limit := self.refresh()) - size", "(limit := self.refresh()) - size + 1", "ranges model"),
+    Mutant("_region.py", "(limit := self.refresh()) - size", "(limit := self.refresh()) - size + 1", "view"),
     Mutant("_region.py", "offset > self.length - size:", "offset > self.length - size + 1:", "copies ranges model"),
     Mutant("_region.py", "            if offset > limit - wanted:", "            if False:", "copies"),
     Mutant("_region.py", "return min(wanted, limit - offset)", "return wanted", "copies model"),
