@@ -323,7 +323,7 @@ MUTANTS = [
     Mutant("_cause.py", "RESERVED if found.hole else PAGE", "PAGE", "real_faults"),
     Mutant("_cause.py", "RESERVED if found.hole else PAGE", "RESERVED", "real_faults"),
     Mutant("csrc/platform.c", "&extents) == 0 && extents.fm_mapped_extents == 0", "&extents) == 0", "real_faults"),
-    Mutant("_cause.py", "if reason == errno.EBADF else", "if False else", "faults mapping resources"),
+    Mutant("_cause.py", "if reason == errno.EBADF else", "if False else", "resources"),
     # ---- _copies.py ----
     Mutant("_copies.py", "return quick if size < PIECE else lib", "return quick", "threads"),
     Mutant("_copies.py", "getattr(_calls(stop - start), call)", "getattr(quick, call)", "threads"),
