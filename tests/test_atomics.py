@@ -228,6 +228,7 @@ def test_after_unmap_no_word_can_be_made(m, bits):
         atomic(m, bits, 16)
 
 
+@pytest.mark.no_thread_sanitizer
 @EVERY_WIDTH
 def test_after_the_file_was_cut_short_every_call_raises_and_after_restore_new_words_work(path, bits):
     code = f"""

@@ -1106,6 +1106,7 @@ def test_a_file_that_is_cut_raises_and_one_that_grows_again_has_a_free_mutex(pat
             assert mutex.locked()
 
 
+@pytest.mark.no_thread_sanitizer
 @pytest.mark.parametrize("use", ["acquire", "__enter__", "release", "locked", "owner_alive"])
 def test_a_fault_under_the_word_raises(path, use):
     with sharedmmap.open(path) as m:
