@@ -85,7 +85,8 @@ Limits of the guarantees
     told nothing.
  6. ``flush()`` knows of its own writes. It makes no system call where this ``File`` wrote
     nothing in this process. What a child process, or another ``File`` of the same file, has
-    written it leaves to them, or to the kernel.
+    written it leaves to them, or to the kernel. On PyPy, a write in which a signal handler
+    raises, while another thread flushes, may leave ``dirty`` False.
  7. Truncation inside the last page makes no fault. The rest of that page reads as zeros, and
     what is written there does not reach the file. A read may return those zeros. A lost write
     is reported at the latest by the next ``flush()``, which finds the file shorter and raises
@@ -159,8 +160,8 @@ Threads, signals, processes
 All methods of a ``File``, an atomic word and a mutex may be called from any number of threads.
 A ``Stream`` has a position, so it is for one thread at a time. ``unmap()`` succeeds whatever
 other threads are doing; they get ``UnmappedMemoryError``. A signal handler that raises,
-wherever it comes, leaks neither a mapping nor a descriptor (but one that multiprocessing is
-handing over at that moment).
+wherever it comes, leaks neither a mapping nor a descriptor. (The only exception: a descriptor
+that multiprocessing is handing over at that moment may leak.)
 
 Every process that maps the file shares its bytes. To share a file: map it by its path in each
 process, or hand the ``File`` to multiprocessing (an argument of a process, a ``Queue``, a

@@ -57,7 +57,7 @@ O_TMPFILE: int = lib.O_TMPFILE  # 0 where the system has none
 # What open(2) says of O_TMPFILE where the file system, or the kernel, does not know it.
 NO_UNNAMED_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
 
-TEMPORARY_NAME = rb"\.sharedmmap-[0-9a-f]{16}"
+PREFIX, DIGITS = b".sharedmmap-", 16  # of temporary names
 
 
 def open_or_create_whole(
@@ -167,7 +167,7 @@ class _Copy:
     def _create_named(self) -> None:
         opened, directory = self._opened, self._directory.fd
         for _ in range(TRIES):
-            self._temporary = b".sharedmmap-" + os.urandom(8).hex().encode()
+            self._temporary = PREFIX + os.urandom(DIGITS // 2).hex().encode()
             opened.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, directory)
             with suppress(BlockingIOError):
                 fcntl.flock(opened.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -229,12 +229,15 @@ class _Copy:
         self._temporary = None
 
 
+def _is_temporary(name: bytes) -> bool:
+    digits = name[len(PREFIX) :]
+    return name.startswith(PREFIX) and len(digits) == DIGITS and not digits.strip(b"0123456789abcdef")
+
+
 def _delete_abandoned(directory: int) -> None:
     """Deletes the temporary names of creators that are gone. What it may not touch it leaves to others."""
-    import re  # here: it takes longer than to import the package, and few creators come here
-
     for name in map(os.fsencode, os.listdir(directory)):
-        if not re.fullmatch(TEMPORARY_NAME, name):
+        if not _is_temporary(name):
             continue
         with suppress(OSError), Descriptor() as found:
             found.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, directory)

@@ -94,7 +94,8 @@ def main() -> None:
             report_c(tree / "build")
         suite = ElementTree.parse(folder / "tests.xml").getroot()[0]
         refusals = sum(int(found.attrib["value"]) for found in suite.iterfind(".//property[@name='refusals']"))
-        print(f"{refusals:,} calls refused, {suite.attrib['tests']} tests, {suite.attrib['failures']} failed")
+        failed = int(suite.attrib["failures"]) + int(suite.attrib["errors"])
+        print(f"{refusals:,} calls refused, {suite.attrib['tests']} tests, {failed} failed")
 
 
 if __name__ == "__main__":

@@ -319,9 +319,10 @@ MUTANTS = [
     # ---- _cause.py ----
     Mutant("_cause.py", "if 0 <= found.size <= (c.offset + offset) // PAGE * PAGE:", "if 0 <= found.size <= c.offset + offset:", "faults"),
     Mutant("_cause.py", "if 0 <= found.size <= ", "if found.size <= ", "real_faults"),
-    Mutant("_cause.py", "RESERVED if found.hole else PAGE", "0", "faults"),
-    Mutant("_cause.py", "RESERVED if found.hole else PAGE", "PAGE", "real_faults"),
-    Mutant("_cause.py", "RESERVED if found.hole else PAGE", "RESERVED", "real_faults"),
+    Mutant("_cause.py", "if found.free < PAGE:", "if False:", "faults"),
+    Mutant("_cause.py", "if found.free < RESERVED and found.needs_space:", "if False:", "real_faults"),
+    Mutant("_cause.py", "found.free < RESERVED and found.needs_space", "found.free < RESERVED", "real_faults"),
+    Mutant("csrc/platform.c", "system.f_type == BTRFS_SUPER_MAGIC", "false", "real_faults"),
     Mutant("csrc/platform.c", "&extents) == 0 && extents.fm_mapped_extents == 0", "&extents) == 0", "real_faults"),
     Mutant("_cause.py", "if reason == errno.EBADF else", "if False else", "resources"),
     # ---- _copies.py ----

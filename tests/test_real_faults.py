@@ -258,7 +258,7 @@ def run(*command):
 @contextlib.contextmanager
 def loop_device(directory, size=8 << 20, make=EXT4):
     if sys.platform != "linux" or PAGE != 4096 or not shutil.which(make[0]) or not shutil.which("losetup"):
-        pytest.skip(f"{make[0]} and losetup are needed, and pages that ext4 takes for blocks")
+        pytest.skip(f"{make[0]} and losetup are needed, and pages of 4 KiB")
     try:
         disk = Disk(directory, size, make)
     except (OSError, subprocess.CalledProcessError) as error:
@@ -331,27 +331,36 @@ def fill(page):
     assert held(path, pages) == list(range(1, pages + 1))
 
 
+# On a disk that the ballast leaves 8 MiB of, writes to every third page: a new one, or one that is on the disk.
+FILL_DISK = """
+m = sharedmmap.open(path + "/file", "w+", length=48 << 20)
+if args:
+    m.fill(7)
+    m.flush()
+os.sync()
+space = os.statvfs(path)
+with open(path + "/ballast", "wb") as ballast:
+    os.posix_fallocate(ballast.fileno(), 0, space.f_bavail * space.f_frsize - (8 << 20))
+try:
+    for page in range(0, len(m), 3 * PAGE):
+        m[page] = 1
+except MappingFaultError as error:
+    print(errno.errorcode[error.errno], error.offset == page)
+"""
+XFS = 320 << 20, ("mkfs.xfs", "-q", "-f")
+BTRFS = 128 << 20, ("mkfs.btrfs", "-q", "-f", "--mixed")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("size", "make"),
-    [(320 << 20, ("mkfs.xfs", "-q", "-f")), (128 << 20, ("mkfs.btrfs", "-q", "-f", "--mixed"))],
-    ids=["xfs", "btrfs"],
+    ("file_system", "arguments"),
+    [(XFS, []), (BTRFS, []), (BTRFS, ["is there"])],
+    ids=["xfs", "btrfs", "btrfs, of pages that are there"],
 )
-def test_a_disk_is_full_even_if_the_file_system_keeps_space_for_itself(tmp_path, size, make):
-    """These refuse a page while statvfs(3) still shows free space."""
-    code = """
-    space = os.statvfs(path)
-    with open(path + "/ballast", "wb") as ballast:
-        os.posix_fallocate(ballast.fileno(), 0, space.f_bavail * space.f_frsize - (8 << 20))
-    m = sharedmmap.open(path + "/file", "w+", length=64 << 20)
-    try:
-        for page in range(0, len(m), 3 * PAGE):
-            m[page] = 1
-    except MappingFaultError as error:
-        print(errno.errorcode[error.errno], error.offset == page)
-    """
-    with loop_device(tmp_path, size, make) as disk, mounted(disk):
-        assert output(code, disk.point) == "ENOSPC True"
+def test_a_disk_is_full_even_if_the_file_system_keeps_space_for_itself(tmp_path, file_system, arguments):
+    """These refuse a page while statvfs(3) still shows free space; btrfs also one that is only to be changed."""
+    with loop_device(tmp_path, *file_system) as disk, mounted(disk):
+        assert output(FILL_DISK, disk.point, *arguments) == "ENOSPC True"
 
 
 def test_reserving_more_than_an_ext4_has_raises_without_a_fault(disk):
@@ -583,6 +592,6 @@ def test_huge_pages_that_could_not_be_kept_are_given_back(huge_pages):
         try:
             File(fd, 0, 1)
         except OSError as error:
-            print(errno.errorcode[error.errno], path in maps.read())
+            print(errno.errorcode[error.errno], f"memfd:{{path}}" in maps.read())
     """
     assert output(code, "huge") == "EMFILE False"

@@ -198,9 +198,12 @@ int allocate(int fd, int64_t offset, int64_t length) { return fallocate(fd, 0, o
 #endif
 
 /* Not by SEEK_DATA, which would move the file offset of the caller's descriptor. */
-bool is_hole(int fd, int64_t offset, int64_t length)
+bool needs_space(int fd, int64_t offset, int64_t length)
 {
 #ifdef FS_IOC_FIEMAP
+    struct statfs system;
+    if (fstatfs(fd, &system) == 0 && system.f_type == BTRFS_SUPER_MAGIC)
+        return true;
     struct fiemap extents = {.fm_start = (uint64_t)offset, .fm_length = (uint64_t)length}; /* only their number */
     return ioctl(fd, FS_IOC_FIEMAP, &extents) == 0 && extents.fm_mapped_extents == 0;
 #else

@@ -39,8 +39,9 @@ int extend(int fd, int64_t end);
  * over what it holds. -1 with errno: EOPNOTSUPP where the file system cannot allocate. */
 int allocate(int fd, int64_t offset, int64_t length);
 
-/* Whether the file has no blocks for any of the range. False also where the file system does not say. */
-bool is_hole(int fd, int64_t offset, int64_t length);
+/* Whether a write to the range needs free space: it is a hole of the file, or the file system is btrfs, which writes
+ * everything to a new place. False also where the file system does not tell its holes. */
+bool needs_space(int fd, int64_t offset, int64_t length);
 
 /* Opens the file of fd once more, for reading and writing: an open file description that nobody else has. -1 with
  * errno: ENOENT where there is no /proc, ENOSYS where the system has nothing like it. */

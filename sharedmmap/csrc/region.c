@@ -253,7 +253,7 @@ int region_explain(struct region *region, struct explanation *explanation)
     const int result = descriptor_status(region, &status) != 0 || fstatvfs(region->fd, &space) != 0 ? -1 : 0;
     const int64_t page = sysconf(_SC_PAGESIZE);
     if (result == 0)
-        explanation->hole = is_hole(region->fd, (region->offset + region_fault(region)) / page * page, page);
+        explanation->needs_space = needs_space(region->fd, (region->offset + region_fault(region)) / page * page, page);
     descriptor_end(region);
     if (result == 0) {
         explanation->size = status.regular ? status.size : -1;

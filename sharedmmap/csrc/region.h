@@ -125,10 +125,10 @@ int64_t region_fault(struct region *region);
 int64_t region_refresh(struct region *region);
 
 /* What a fault is explained with: the file's size (-1 where it is no regular file), the bytes free on its file system,
- * and whether the page is a hole of the file. -1 with errno; EBADF where there is no descriptor. */
+ * and whether a write to the page needs free space. -1 with errno; EBADF where there is no descriptor. */
 struct explanation {
     int64_t size, free;
-    bool hole;
+    bool needs_space;
 };
 int region_explain(struct region *region, struct explanation *explanation);
 
