@@ -139,7 +139,7 @@ def test_a_nan_whose_payload_does_not_fit_stays_a_nan(read, write, payload):
 
 @pytest.mark.parametrize("name", FLOATS)
 def test_a_nan_that_is_cut_off_while_it_is_read_is_not_a_zero(path, monkeypatch, name):
-    """On PyPy it is read through a pointer, and then by a call into C, which returns 0 where it is out of range."""
+    """On PyPy it is read through a pointer, and then by a call into C, which returns 0 if it is out of range."""
 
     def cut_off_and_load(c, offset):
         os.truncate(path, 0)
