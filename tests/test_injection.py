@@ -589,15 +589,15 @@ FLUSHES = """
 write_file()
 m = sharedmmap.open(path)
 m[0] = 7
-ENDS = []
+ENDS = {}  # what came of each flush, by thread
 
 def flush(*args):
     try:
         m.flush(*args)
     except OSError as error:
-        ENDS.append(errno.errorcode[error.errno])
+        ENDS[threading.current_thread()] = errno.errorcode[error.errno]
     else:
-        ENDS.append("done")
+        ENDS[threading.current_thread()] = "done"
 
 def held_at_msync(*args):
     # A thread that flushes, and has got as far as that. Where the child fails, it does not wait for it.
@@ -617,7 +617,7 @@ def beside(first, *args):
     injector.release(b"msync")
     first.join()
     second.join()
-    return ENDS
+    return [ENDS[first], ENDS[second]]
 """
 
 
@@ -637,7 +637,7 @@ def test_what_is_written_during_a_flush_stays_owed(path, injector, before, write
     {write}
     injector.release(b"msync")
     first.join()
-    print(ENDS, m.dirty)
+    print([*ENDS.values()], m.dirty)
     """
     assert output(code, path, injector, setup=HARNESS + FLUSHES) == "['done'] True"
 
@@ -691,7 +691,7 @@ def test_a_child_does_not_wait_for_a_flush_of_its_parent(path, injector):
     print(os.waitpid(pid, 0)[1])
     injector.release(b"msync")
     first.join()
-    print(ENDS, m.dirty)
+    print([*ENDS.values()], m.dirty)
     """
     assert output(code, path, injector, setup=HARNESS + FLUSHES).split("\n") == ["0", "['done'] False"]
 
