@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["cause_of_fault"]
 
 RESERVED = 16 << 20
-"""Where fewer bytes than these are free, a file system may refuse a page for which it needs space.
+"""In bytes. A file system that has less free space than this may be full for a page that needs new space.
 
-XFS and btrfs keep space for themselves. Disks of 128 to 1,000 MB were seen to refuse pages while 0.04 to 1.9 MB
-were free; this is well above.
+XFS and btrfs keep some space for themselves. On disks of 128 to 1,000 MB they refused a page when 0.04 to 1.9 MB
+were free. This limit is well above that.
 """
 
 _POINTER = pointer_to("explanation")
@@ -34,9 +34,9 @@ def cause_of_fault(c: Any) -> tuple[int, str, int]:
         return errno.EIO, f"{at}: {why}, so the cause cannot be asked", offset
     if 0 <= found.size <= (c.offset + offset) // PAGE * PAGE:
         return errno.ENXIO, f"{at}: the file is {found.size} bytes long now", offset
-    moment = "or the file was shorter for a moment"
+    else_shorter = "or the file was shorter for a moment"
     if found.free < PAGE:
         return errno.ENOSPC, f"{at}: {os.strerror(errno.ENOSPC)}", offset
     if found.free < RESERVED and found.needs_space:
-        return errno.ENOSPC, f"{at}: {os.strerror(errno.ENOSPC)}, {moment}", offset
-    return errno.EIO, f"{at}: {os.strerror(errno.EIO)}, or a disk quota was reached, {moment}", offset
+        return errno.ENOSPC, f"{at}: {os.strerror(errno.ENOSPC)}, {else_shorter}", offset
+    return errno.EIO, f"{at}: {os.strerror(errno.EIO)}, or a disk quota was reached, {else_shorter}", offset

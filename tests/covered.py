@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-ROOT = Path(__file__).parent.parent
+from mutants import copy_tree
+
 CPYTHON = sys.implementation.name == "cpython"
 LEFT_OUT = ("native", "packaging", "typing")  # which run nothing of the package that is measured here
 CONFIGURATION = f"""
@@ -78,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         tree, python = folder / "tree", folder / "venv/bin/python"
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "build", "*.so"))
+        copy_tree(tree)
         (folder / "configuration").write_text(CONFIGURATION.format(folder=folder))
         run(sys.executable, "-m", "venv", "--upgrade-deps", folder / "venv")
         run(python, "-m", "pip", "install", "-q", f"{tree}[test]", "coverage>=7.10", "setuptools")

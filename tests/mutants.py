@@ -512,6 +512,11 @@ PYPY_MUTANTS = [
 ]  # fmt: skip
 
 
+def copy_tree(tree: Path) -> None:
+    """Copies what is in the project's tree, but for what was built."""
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "build", "*.so"))
+
+
 def built(tree: Path, python: str) -> bool:
     command = [python, "build_ffi.py"]
     return subprocess.run(command, cwd=tree, capture_output=True, check=False).returncode == 0
@@ -574,7 +579,7 @@ def main() -> int:
         for python, table in tables.items():
             chosen = [mutant for mutant in table if not sys.argv[1:] or sys.argv[1] in str(mutant)]
             tree = Path(folder) / Path(python).name
-            shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "build", "*.so"))
+            copy_tree(tree)
             lived += survivors(chosen, python, tree) if chosen else 0
     return min(lived, 1)
 

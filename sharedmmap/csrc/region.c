@@ -249,16 +249,16 @@ int region_explain(struct region *region, struct explanation *explanation)
 {
     struct file_status status;
     struct statvfs space;
+    int result = -1;
     descriptor_begin(region);
-    const int result = descriptor_status(region, &status) != 0 || fstatvfs(region->fd, &space) != 0 ? -1 : 0;
-    const int64_t page = sysconf(_SC_PAGESIZE);
-    if (result == 0)
-        explanation->needs_space = needs_space(region->fd, (region->offset + region_fault(region)) / page * page, page);
-    descriptor_end(region);
-    if (result == 0) {
+    if (descriptor_status(region, &status) == 0 && fstatvfs(region->fd, &space) == 0) {
+        const int64_t page = sysconf(_SC_PAGESIZE), at = (region->offset + region_fault(region)) / page * page;
         explanation->size = status.regular ? status.size : -1;
         explanation->free = (int64_t)space.f_bavail * (int64_t)space.f_frsize;
+        explanation->needs_space = needs_space(region->fd, at, page);
+        result = 0;
     }
+    descriptor_end(region);
     return result;
 }
 
