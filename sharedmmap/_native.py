@@ -7,10 +7,10 @@ the right exception.
 - On CPython each operation is one call into C. It checks the range, touches the memory and checks the state.
   ``ffi.memmove`` and ``ffi.cast("uint64_t *")`` could touch the memory as well, but on CPython each of them takes
   longer than that whole call, and ``ffi.memmove`` keeps the GIL until it is done.
-- On PyPy the checks are in Python, and ``ffi.memmove``, ``ffi.cast`` and ``ffi.buffer`` touch the memory. Its
-  compiler turns these into a few machine instructions. What takes longer is a call into C there too: searching,
-  filling, moving, long copies, atomic words, mutexes. All of this, and everything else that is different on PyPy,
-  is in ``_pypy.py``.
+- On PyPy the checks are in Python, and ``ffi.memmove``, slices of cdata, ``ffi.cast`` and ``ffi.buffer`` touch
+  the memory. Its compiler turns these into a few machine instructions. What takes longer is a call into C there
+  too: searching, filling, moving, long copies, atomic words, mutexes. All of this, and everything else that is
+  different on PyPy, is in ``_pypy.py``.
 
 This is the only module that asks which interpreter runs; the build does, too.
 """

@@ -251,15 +251,24 @@ def test_any_move_goes_as_in_a_bytearray(dest, src, count):
             assert m.dirty == (fits and count > 0) or count == 0
 
 
+OVERLAPPING = {
+    "move": lambda m, dest, src, count: m.move(dest, src, count),
+    "read_at": lambda m, dest, src, count: m.read_at(m.view(dest, count), src),
+    "write_at": lambda m, dest, src, count: m.write_at(m.view(src, count), dest),
+    "slice": lambda m, dest, src, count: m.__setitem__(slice(dest, dest + count), m.view(src, count)),
+}
+
+
+@pytest.mark.parametrize("copy", OVERLAPPING.values(), ids=OVERLAPPING)
 @pytest.mark.parametrize("distance", [1, 7, PAGE, MIB - 1, MIB, MIB + 1, 2 * MIB + 3])
 @pytest.mark.parametrize("length", SEAMS)
-def test_overlapping_moves_go_across_pieces_both_ways(mapped, path, length, distance):
+def test_overlapping_copies_go_across_pieces_both_ways(mapped, path, length, distance, copy):
     content = bytes(itertools.islice(itertools.cycle(range(251)), length + distance))
     m = mapped(content)
-    m.move(distance, 0, length)
+    copy(m, distance, 0, length)
     assert path.read_bytes() == content[:distance] + content[:length]
     m[:] = content
-    m.move(0, distance, length)
+    copy(m, 0, distance, length)
     assert path.read_bytes() == content[distance:] + content[length:]
 
 

@@ -58,35 +58,32 @@ static inline bool may_write(struct region *region, int64_t offset, int64_t n)
     return region->writable && holds(region, offset, n);
 }
 
-/* Whole copies: 0 or NOT_ACCESSIBLE. In pieces, so that a fault stops them before it fills memory with zero pages. */
+/* Copies between the region and any memory, also its own: as memmove(3), but in pieces, so that a fault stops it before
+ * it fills memory with zero pages. No piece is written over before it is read. 0 or NOT_ACCESSIBLE. */
 enum { PIECE = 1 << 20 };
 
-static inline int region_read(struct region *region, int64_t offset, void *dest, int64_t n)
+static inline int copy_in_pieces(struct region *region, char *dest, const char *src, int64_t n, bool writing)
 {
-    if (!holds(region, offset, n))
-        return NOT_ACCESSIBLE;
+    const bool backwards = (uintptr_t)dest - (uintptr_t)src < (uintptr_t)n;
     for (int64_t done = 0; done < n; done += PIECE) {
         const int64_t piece = n - done < PIECE ? n - done : PIECE;
+        const int64_t from = backwards ? n - done - piece : done;
         /* SAFETY: in bounds, alive. */
-        memmove((char *)dest + done, region->base + offset + done, (size_t)piece);
-        if (!is_live(region))
+        memmove(dest + from, src + from, (size_t)piece);
+        if (!(writing ? mark_dirty_and_check(region) : is_live(region)))
             return NOT_ACCESSIBLE;
     }
     return 0;
 }
 
+static inline int region_read(struct region *region, int64_t offset, void *dest, int64_t n)
+{
+    return holds(region, offset, n) ? copy_in_pieces(region, dest, region->base + offset, n, false) : NOT_ACCESSIBLE;
+}
+
 static inline int region_write(struct region *region, int64_t offset, const void *src, int64_t n)
 {
-    if (!may_write(region, offset, n))
-        return NOT_ACCESSIBLE;
-    for (int64_t done = 0; done < n; done += PIECE) {
-        const int64_t piece = n - done < PIECE ? n - done : PIECE;
-        /* SAFETY: in bounds, alive. */
-        memmove(region->base + offset + done, (const char *)src + done, (size_t)piece);
-        if (!mark_dirty_and_check(region))
-            return NOT_ACCESSIBLE;
-    }
-    return 0;
+    return may_write(region, offset, n) ? copy_in_pieces(region, region->base + offset, src, n, true) : NOT_ACCESSIBLE;
 }
 
 #endif

@@ -114,20 +114,10 @@ static inline int region_scatter(struct region *region, int64_t offset, int64_t 
     return 0;
 }
 
-/* As memmove(3); a piece is read whole before it can be written over. */
 static inline int region_move(struct region *region, int64_t dest, int64_t src, int64_t n)
 {
-    if (!may_write(region, dest, n) || !holds(region, src, n))
-        return NOT_ACCESSIBLE;
-    for (int64_t done = 0; done < n; done += PIECE) {
-        const int64_t piece = n - done < PIECE ? n - done : PIECE;
-        const int64_t from = dest < src ? done : n - done - piece;
-        /* SAFETY: both in bounds, alive. */
-        memmove(region->base + dest + from, region->base + src + from, (size_t)piece);
-        if (!mark_dirty_and_check(region))
-            return NOT_ACCESSIBLE;
-    }
-    return 0;
+    const bool fits = may_write(region, dest, n) && holds(region, src, n);
+    return fits ? copy_in_pieces(region, region->base + dest, region->base + src, n, true) : NOT_ACCESSIBLE;
 }
 
 #endif

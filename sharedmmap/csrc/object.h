@@ -79,7 +79,7 @@ enum { ANY_SIZE = -1 };
 
 static inline int64_t write_memory(struct region *region, int64_t offset, const char *src, int64_t size, int64_t wanted)
 {
-    if (size <= 0 || size >= PIECE || (wanted != ANY_SIZE && wanted != size))
+    if (size >= PIECE || (wanted != ANY_SIZE && wanted != size))
         return 0;
     return region_write(region, offset, src, size) == 0 ? size : 0;
 }
