@@ -538,7 +538,7 @@ def verdict(tree: Path, mutant: Mutant, python: str) -> str:
         environment = {**os.environ, "PYTHONPATH": str(tree)}
         try:
             run = subprocess.run(
-                command, cwd=tree, env=environment, capture_output=True, text=True, timeout=600, check=False
+                command, cwd=tree, env=environment, capture_output=True, text=True, timeout=300, check=False
             )
         except subprocess.TimeoutExpired:
             return "a test that did not end"

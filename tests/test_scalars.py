@@ -403,7 +403,7 @@ def test_reading_leaves_the_mapping_clean(m, read, name):
 
 
 @pytest.mark.parametrize("name", FLOATS)
-def test_a_value_that_changes_does_not_keep_a_write_from_ending(m, name):
+def test_a_value_that_changes_is_asked_once(m, name):
     class Changing:
         asked = 0
 
@@ -414,7 +414,7 @@ def test_a_value_that_changes_does_not_keep_a_write_from_ending(m, name):
     value = Changing()
     with contextlib.suppress(OverflowError):
         getattr(m, f"write_{name}_at")(value, 0)
-    assert value.asked < 4
+    assert value.asked == 1
 
 
 def test_a_value_that_is_rounded_up_to_infinity_is_too_large(path):
