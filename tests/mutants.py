@@ -1,8 +1,8 @@
 """Breaks the package in one place after another, and sees that a test fails each time.
 
-Not part of the suite: ``python tests/mutants.py [TEXT]``, on CPython, tries those that have TEXT in them, in a copy
-of the tree; with cffi and setuptools installed besides the tests' own requirements. Those that only PyPy shows are
-tried with the first ``pypy3`` on the path, if it has these too.
+Not part of the suite: ``python tests/mutants.py [TEXT]``, on CPython from 3.12 on (which has ``__buffer__``), tries
+those that have TEXT in them, in a copy of the tree; with cffi and setuptools installed besides the tests' own
+requirements. Those that only PyPy shows are tried with the first ``pypy3`` on the path, if it has these too.
 
 Left out is what nobody could see: what holds a second time what another line makes sure of (a slot that was never
 mapped counts as unmapped, region_find() checks the bounds it was just given, region_scatter() that its lowest offset
