@@ -242,9 +242,8 @@ MUTANTS = [
     Mutant("csrc/word.h", "atomic_compare_exchange_strong((_Atomic TYPE *)(void *)at, &expected, desired);", "const TYPE seen = *(volatile TYPE *)at; if (seen == expected) *(volatile TYPE *)at = desired; expected = seen;", "multiprocess_atomics"),
     Mutant("csrc/word.h", "seen == expected ? mark_dirty_and_check(word->region) : is_live(word->region);", "is_live(word->region);", "atomics"),
     Mutant("csrc/word.h", "return live ? seen", "return true ? seen", "atomics"),
-    Mutant("csrc/word.h", "woken || differs", "woken", "injection waiting"),
+    Mutant("csrc/word.h", "    (void)atomic_load(at); /* finds", "    /* finds", "injection waiting"),
     Mutant("csrc/word.h", "return is_live(word->region) ? woken", "return true ? woken", "injection waiting"),
-    Mutant("csrc/word.h", "woken < 0 || !is_live(word->region) ? NOT_ACCESSIBLE : woken", "woken", "waiting"),
     # ---- waiting.c ----
     Mutant("csrc/waiting.h", "FUTEX_WAKE, count", "FUTEX_WAKE_PRIVATE, count", "waiting"),
     Mutant("csrc/waiting.c", ".flags = FUTEX_32}", ".flags = FUTEX_32 | FUTEX_PRIVATE_FLAG}", "waiting"),

@@ -81,17 +81,16 @@ static inline int word_wait(struct word *word, uint32_t expected, int64_t nanose
         const int64_t end = now() + nanoseconds;
         woken = spin_for_change(word, at, expected, end) || sleep_for_change(word->region, at, expected, end);
     }
-    const bool differs = atomic_load(at) != expected; /* this load also finds out that the page has gone */
-    return is_live(word->region) ? woken || differs : NOT_ACCESSIBLE;
+    (void)atomic_load(at); /* finds out whether the page has gone */
+    return is_live(word->region) ? woken : NOT_ACCESSIBLE;
 }
 
-/* Wakes up to `count` of those who wait for the word, in any process. Returns how many, or NOT_ACCESSIBLE, also where
- * the kernel has no page for the word. */
+/* Wakes up to `count` of those who wait for the word, in any process. Returns how many, or NOT_ACCESSIBLE, which is also
+ * what futex_wake() returns where the kernel has no page for the word. */
 static inline int word_notify(struct word *word, int count)
 {
     _Atomic uint32_t *at = (void *)word_to_load(word, sizeof *at);
-    const int woken = at == NULL ? -1 : futex_wake(at, count);
-    return woken < 0 || !is_live(word->region) ? NOT_ACCESSIBLE : woken;
+    return at == NULL ? NOT_ACCESSIBLE : futex_wake(at, count);
 }
 
 #endif
