@@ -350,8 +350,10 @@ static _Atomic bool enough;
 
 static void *refresh_until_enough(void *region)
 {
-    while (!atomic_load(&enough))
+    while (!atomic_load(&enough)) {
         refresh(region);
+        sched_yield(); /* else the others may wait long for the lock */
+    }
     return NULL;
 }
 
