@@ -255,7 +255,7 @@ MUTANTS = [
     Mutant("csrc/waiting.c", "    if (reason == ETIMEDOUT || reason == EINTR)\n        return false;\n", "", "injection waiting"),
     Mutant("csrc/waiting.c", "if (nanosleep(&step, NULL) != 0)", "if (nanosleep(&step, NULL) != 0 && false)", "injection"),
     Mutant("csrc/waiting.c", "if (atomic_load(at) != seen || !is_live(region))", "if (!is_live(region))", "injection"),
-    Mutant("csrc/waiting.c", "    atomic_store(&region->ended, 1);\n", "", "waiting"),
+    Mutant("csrc/waiting.c", "    atomic_store(&region->ended, 1);\n", "", "injection"),
     Mutant("csrc/waiting.c", "if (atomic_load(&region->sleepers) != 0)\n        syscall", "if (false)\n        syscall", "waiting"),
     Mutant("csrc/region.c", "    wake_sleepers(region);\n    return overlay", "    return overlay", "waiting"),
     Mutant("csrc/region.c", "    wake_sleepers(region);\n    if (first)", "    if (first)", "waiting"),

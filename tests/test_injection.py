@@ -903,6 +903,20 @@ def test_a_waiter_whose_page_is_gone_when_it_wakes_raises(path, injector):
     assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == "['raises']"
 
 
+def test_a_waiter_about_to_sleep_does_not_sleep_once_the_mapping_has_ended(path, injector):
+    code = """
+    sharedmmap._atomic._SLICES = 1000.0, 1000.0
+    m = sharedmmap.open(path)
+    word = m.atomic_uint32_at(0)
+    word.store(0)  # which it seems to be where the mapping has ended, too
+    first = under_way("futex_waitv", lambda: word.wait(0))
+    m.unmap()
+    go_on("futex_waitv", first)
+    print(ENDS)
+    """
+    assert output(code, path, injector, setup=HARNESS + UNDER_WAY) == "['UnmappedMemoryError']"
+
+
 WAITING = """
 m = sharedmmap.open(path)
 word = m.atomic_uint32_at(0)

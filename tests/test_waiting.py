@@ -244,9 +244,10 @@ def test_notifying_nobody_wakes_nobody(word):
         ("m.unmap()", "UnmappedMemoryError"),
         ("os.truncate(path, 0); attempt(m.read_uint32_at)", "MappingFaultError"),
         ("os.truncate(path, 0); attempt(m.read_uint32_at); m.restore()", "MappingFaultError"),
+        ("os.kill(os.getpid(), signal.SIGINT)", "KeyboardInterrupt"),
     ],
 )
-def test_what_ends_the_mapping_wakes_who_sleeps_on_a_word_of_it(path, word, event, error):
+def test_what_ends_the_mapping_and_a_signal_wake_who_sleeps_on_a_word_of_it(path, word, event, error):
     """Nobody looks from time to time whether it is still there."""
     code = f"""
     sharedmmap._atomic._SLICES = 1000.0, 1000.0
