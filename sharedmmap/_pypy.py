@@ -289,9 +289,13 @@ globals().update(_word_calls("uint32"), **_word_calls("uint64"))
 
 
 def memory_of(buffer: Any, writable: bool) -> Any:
-    """A context manager for the memory of a C-contiguous buffer: ``char[]``, or ``bytes`` as they are."""
-    if type(buffer) is bytes and not writable and len(buffer) < PIECE:
-        return nullcontext(buffer)
+    """A context manager for the memory of a C-contiguous buffer: ``char[]``, or ``bytes``.
+
+    Those of a ``bytearray`` are a copy, made in one step: PyPy before 8.0 lets another thread, or a signal handler,
+    resize it while its address is in use.
+    """
+    if type(buffer) in (bytes, bytearray) and not writable and len(buffer) < PIECE:
+        return nullcontext(bytes(buffer))
     if isinstance(buffer, memoryview):
         _require_memory(buffer, False)  # else from_buffer() takes the wrong bytes
     try:

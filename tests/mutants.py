@@ -472,6 +472,7 @@ PYPY_MUTANTS = [
     Mutant("_pypy.py", "        return NOT_ACCESSIBLE\n    c.dirty = 1\n    _copy(", "        return NOT_ACCESSIBLE\n    _copy(", "interrupts"),
     Mutant("_pypy.py", "if not 0 <= offset <= c.limit - size:\n", "if not offset <= c.limit - size:\n", "copies"),
     Mutant("_pypy.py", "memory if len(memory) == size else memory[:size]", "memory", "copies faults"),
+    Mutant("_pypy.py", "type(buffer) in (bytes, bytearray)", "type(buffer) is bytes", "buffers"),
     Mutant("_pypy.py", "(TypeError, SystemError, ValueError)", "(TypeError, SystemError)", "buffers"),
     Mutant("_pypy.py", "    if not 0 <= offset <= c.limit - size or not c.writable:\n        return NOT_ACCESSIBLE\n    c.dirty", "    if not 0 <= offset <= c.limit - size:\n        return NOT_ACCESSIBLE\n    c.dirty", "copies mapping"),
     Mutant("_pypy.py", "    if c.state and not is_live(c):\n        raise RefusedError\n    return found", "    return found", "faults mapping"),

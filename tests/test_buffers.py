@@ -232,6 +232,23 @@ def test_a_readonly_numpy_array_is_written_from_and_not_read_into(m):
     assert constant.tolist() == [1.0] * 4
 
 
+@pytest.mark.skipif(not PYPY, reason="CPython refuses to resize it")
+@pytest.mark.parametrize("write", ["write_at", "slice"])
+def test_a_bytearray_that_is_resized_while_it_is_written_is_written_as_it_was(m, monkeypatch, write):
+    def copy(*arguments, **keywords):
+        source[:] = b"x" * MIB
+        return whole(*arguments, **keywords)
+
+    whole = sharedmmap._pypy._copy
+    monkeypatch.setattr("sharedmmap._pypy._copy", copy)
+    source = bytearray(b"before")
+    if write == "slice":
+        m[2:8] = source
+    else:
+        assert m.write_at(source, 2) == 6
+    assert (m[2:8], len(source)) == (b"before", MIB)
+
+
 def test_a_buffer_is_free_again_after_a_copy_and_after_an_error(m):
     for dest in bytearray(10), bytearray(10_000):
         m.read_at(dest, 0)
