@@ -148,7 +148,7 @@ def find(region: Region, call: str, sub: Any, start: int, end: int) -> int:
     # A copy of what may change: then memmem(3) might never end, or read elsewhere.
     if type(sub) is not bytes:
         with readable_memory(sub) as memory:
-            needle = ffi.buffer(memory)[:]
+            needle = memory if type(memory) is bytes else ffi.buffer(memory)[:]
     while True:
         region.check()
         limit = region.c.limit

@@ -291,8 +291,8 @@ globals().update(_word_calls("uint32"), **_word_calls("uint64"))
 def memory_of(buffer: Any, writable: bool) -> Any:
     """A context manager for the memory of a C-contiguous buffer: ``char[]``, or ``bytes``.
 
-    Those of a ``bytearray`` are a copy, made in one step: PyPy before 8.0 lets another thread, or a signal handler,
-    resize it while its address is in use.
+    Those of a ``bytearray`` are a copy, made in one step: PyPy before 8.0 lets a signal handler, or another
+    thread, resize it while its address is in use.
     """
     if type(buffer) in (bytes, bytearray) and not writable and len(buffer) < PIECE:
         return nullcontext(bytes(buffer))

@@ -236,7 +236,8 @@ def test_a_readonly_numpy_array_is_written_from_and_not_read_into(m):
 @pytest.mark.parametrize("write", ["write_at", "slice"])
 def test_a_bytearray_that_is_resized_while_it_is_written_is_written_as_it_was(m, monkeypatch, write):
     def copy(*arguments, **keywords):
-        source[:] = b"x" * MIB
+        source[:] = b"after."
+        source.extend(bytes(MIB))
         return whole(*arguments, **keywords)
 
     whole = sharedmmap._pypy._copy
@@ -246,7 +247,7 @@ def test_a_bytearray_that_is_resized_while_it_is_written_is_written_as_it_was(m,
         m[2:8] = source
     else:
         assert m.write_at(source, 2) == 6
-    assert (m[2:8], len(source)) == (b"before", MIB)
+    assert (m[2:8], len(source)) == (b"before", 6 + MIB)
 
 
 def test_a_buffer_is_free_again_after_a_copy_and_after_an_error(m):
