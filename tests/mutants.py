@@ -476,7 +476,7 @@ PYPY_MUTANTS = [
     Mutant("_pypy.py", "(TypeError, SystemError, ValueError)", "(TypeError, SystemError)", "buffers"),
     Mutant("_pypy.py", "    if not 0 <= offset <= c.limit - size or not c.writable:\n        return NOT_ACCESSIBLE\n    c.dirty", "    if not 0 <= offset <= c.limit - size:\n        return NOT_ACCESSIBLE\n    c.dirty", "copies mapping"),
     Mutant("_pypy.py", "    if c.state and not is_live(c):\n        raise RefusedError\n    return found", "    return found", "faults mapping"),
-    Mutant("_pypy.py", "(0 <= size < BYTES_PIECE and 0 <= offset <= c.limit - size)", "(size < BYTES_PIECE and 0 <= offset <= c.limit - size)", "structs"),
+    Mutant("_pypy.py", "(0 <= size < BYTES_PIECE and 0 <= offset <= c.limit - size)", "(size < BYTES_PIECE and 0 <= offset <= c.limit - size)", "structs items"),
     Mutant("_pypy.py", "    if type(start) is not int or type(stop) is not int or key.step is not None:\n", "    if key.step is not None:\n", "items"),
     Mutant("_pypy.py", "type(stop) is not int or key.step is not None:", "type(stop) is not int:", "items"),
     Mutant("_pypy.py", "(0 <= size < BYTES_PIECE and 0 <= offset <= c.limit - size)", "(0 <= size < BYTES_PIECE and offset <= c.limit - size)", "items structs"),
