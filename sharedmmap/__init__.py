@@ -68,8 +68,10 @@ Guarantees
 Limits of the guarantees
 
  1. Your buffer. CPython refuses to resize a buffer while it is copied, and so does PyPy from
-    8.0. Older PyPy does not, for its own ``readinto`` neither: there a thread that resizes a
-    buffer while another thread copies it can crash the process.
+    8.0. Older PyPy does not, for its own ``readinto`` neither: there a thread, or a signal
+    handler, that resizes a buffer while it is copied can crash the process. And on CPython an
+    array of Python objects is one of pointers: to read into it crashes, as with ``readinto`` of
+    a file.
  2. All or nothing is what is checked first. Where somebody cuts the file in the middle of a
     copy, a part of it may be written; the call raises.
  3. Long copies are not atomic. While another process or thread writes a slice, a string, an

@@ -296,14 +296,15 @@ def memory_of(buffer: Any, writable: bool) -> Any:
     """
     if type(buffer) in (bytes, bytearray) and not writable and len(buffer) < PIECE:
         return nullcontext(bytes(buffer))
-    if isinstance(buffer, memoryview):
-        _require_memory(buffer, False)  # else from_buffer() takes the wrong bytes
     try:
-        return ffi.from_buffer(_BYTES, buffer, writable)
+        if not isinstance(buffer, memoryview) or buffer.c_contiguous:  # else from_buffer() takes the wrong bytes
+            return ffi.from_buffer(_BYTES, buffer, writable)
     except (TypeError, SystemError, ValueError):
-        # There is no address (on PyPy 8.0 a SystemError, of a slice of one item with a step), or it is not
-        # contiguous (a ValueError of numpy).
+        pass  # there is no address (PyPy 8.0: SystemError, of a slice of one item with a step), or numpy refuses
+    try:
         view = memoryview(buffer)
+    except ValueError as error:  # it is released
+        raise BufferError(str(error)) from None
     _require_memory(view, writable)
     return _copy_of(view, writable)
 

@@ -473,6 +473,7 @@ PYPY_MUTANTS = [
     Mutant("_pypy.py", "if not 0 <= offset <= c.limit - size:\n", "if not offset <= c.limit - size:\n", "copies"),
     Mutant("_pypy.py", "memory if len(memory) == size else memory[:size]", "memory", "copies faults"),
     Mutant("_pypy.py", "type(buffer) in (bytes, bytearray)", "type(buffer) is bytes", "buffers"),
+    Mutant("_pypy.py", "raise BufferError(str(error)) from None", "raise", "buffers"),
     Mutant("_pypy.py", "(TypeError, SystemError, ValueError)", "(TypeError, SystemError)", "buffers"),
     Mutant("_pypy.py", "    if not 0 <= offset <= c.limit - size or not c.writable:\n        return NOT_ACCESSIBLE\n    c.dirty", "    if not 0 <= offset <= c.limit - size:\n        return NOT_ACCESSIBLE\n    c.dirty", "copies mapping"),
     Mutant("_pypy.py", "    if c.state and not is_live(c):\n        raise RefusedError\n    return found", "    return found", "faults mapping"),
@@ -502,7 +503,7 @@ PYPY_MUTANTS = [
     # operator.index() makes an exact int on CPython from 3.10 on.
     Mutant("_arguments.py", "value if type(value) is int else int.__add__(value, 0)", "value", "items scalars"),
     Mutant("_arguments.py", "None if bound is None else as_index(bound) for bound", "bound for bound", "items"),
-    Mutant("_pypy.py", "        _require_memory(buffer, False)  # else", "        pass  # else", "buffers"),
+    Mutant("_pypy.py", " or buffer.c_contiguous:", " or True:", "buffers"),
     Mutant("_pypy.py", "            row[:] = ffi.buffer(memory)[:]", "            pass", "buffers"),
     Mutant("_pypy.py", "    if lib.open_descriptors() >= _many_descriptors:", "    if False:", "resources"),
     Mutant("_pypy.py", "    lib.region_keep(c)", "    pass", "view late_collection"),

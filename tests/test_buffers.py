@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import mmap
 import sys
 from array import array
 
@@ -230,6 +231,24 @@ def test_a_readonly_numpy_array_is_written_from_and_not_read_into(m):
     with pytest.raises((TypeError, ValueError, BufferError)):
         m.read_at(constant, 64)
     assert constant.tolist() == [1.0] * 4
+
+
+@pytest.mark.parametrize("kind", ["memoryview", "mmap"])
+def test_a_buffer_that_is_closed_is_a_buffer_error(m, kind):
+    buffer = memoryview(bytearray(8)) if kind == "memoryview" else mmap.mmap(-1, 8)
+    buffer.release() if kind == "memoryview" else buffer.close()
+    for use in (
+        lambda: m.read_at(buffer, 0),
+        lambda: m.write_at(buffer, 0),
+        lambda: m.__setitem__(slice(0, 8), buffer),
+        lambda: m.write_array_at(buffer, 0),
+        lambda: m.find(buffer),
+        lambda: m.stream().write(buffer),
+        lambda: m.stream().readinto(buffer),
+    ):
+        with pytest.raises(BufferError):
+            use()
+    assert m[:] == CONTENT
 
 
 @pytest.mark.skipif(not PYPY, reason="CPython refuses to resize it")
