@@ -252,6 +252,7 @@ def test_what_ends_the_mapping_and_a_signal_wake_who_sleeps_on_a_word_of_it(path
     code = f"""
     sharedmmap._atomic._SLICES = 1000.0, 1000.0
     FUTEX_WAITV = 449
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in a shell's background
 
     def attempt(operation):
         try:
