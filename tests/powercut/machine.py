@@ -36,7 +36,7 @@ PROGRAMS = {
 }
 
 # In the virtual machine: packages, modules that are loaded, and what is left out, since all of it is in memory.
-PACKAGES = "linux-image-cloud-amd64,python3-minimal,python3-cffi-backend,kmod,mount,dmsetup"
+PACKAGES = "base-files,linux-image-cloud-amd64,python3-minimal,python3-cffi-backend,kmod,mount,dmsetup"
 MODULES = ["virtio_pci", "virtio_blk", "xfs", "btrfs", "dm-log-writes", "dm-flakey", "dm-snapshot"]
 LEFT_OUT = [
     "boot",
