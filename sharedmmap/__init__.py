@@ -69,9 +69,9 @@ Limits of the guarantees
 
  1. Your buffer. CPython refuses to resize a buffer while it is copied, and so does PyPy from
     8.0. Older PyPy does not, for its own ``readinto`` neither: there a thread, or a signal
-    handler, that resizes a buffer while it is copied can crash the process. And on CPython an
-    array of Python objects is one of pointers: to read into it crashes, as with ``readinto`` of
-    a file.
+    handler, that resizes a buffer while it is copied can crash the process. Do not read into an
+    array of Python objects. Its bytes are pointers, and CPython crashes when it uses them; it
+    does so after ``readinto`` of a file, too.
  2. All or nothing is what is checked first. Where somebody cuts the file in the middle of a
     copy, a part of it may be written; the call raises.
  3. Long copies are not atomic. While another process or thread writes a slice, a string, an

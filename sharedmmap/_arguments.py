@@ -48,17 +48,9 @@ def readable_memory(source: Any) -> Any:
     together with the memoryview it belongs to, CPython before 3.12.7 crashes (gh-77894). No signal handler runs
     between the call and the ``with``.
     """
-    return _memory(source, False)
+    return memory_of(source, False)
 
 
 def writable_memory(dest: Any) -> Any:
     """The same of any writable C-contiguous buffer."""
-    return _memory(dest, True)
-
-
-def _memory(buffer: Any, writable: bool) -> Any:
-    try:
-        return memory_of(buffer, writable)
-    except ValueError as error:  # numpy's, of what is not contiguous
-        reason = str(error)
-    raise BufferError(reason)
+    return memory_of(dest, True)

@@ -7,10 +7,10 @@ the right exception.
 - On CPython each operation is one call into C. It checks the range, touches the memory and checks the state.
   ``ffi.memmove`` and ``ffi.cast("uint64_t *")`` could touch the memory as well, but on CPython each of them takes
   longer than that whole call, and ``ffi.memmove`` keeps the GIL until it is done.
-- On PyPy the checks are in Python, and ``ffi.memmove``, slices of cdata, ``ffi.cast`` and ``ffi.buffer`` touch
-  the memory. Its compiler turns these into a few machine instructions. What takes longer is a call into C there
-  too: searching, filling, moving, long copies, atomic words, mutexes. All of this, and everything else that is
-  different on PyPy, is in ``_pypy.py``.
+- On PyPy the checks are in Python, and slices of cdata, ``ffi.cast`` and ``ffi.buffer`` touch the memory: its
+  compiler turns these into a few machine instructions. (``ffi.memmove`` is slower; it copies what overlaps.)
+  What takes longer is a call into C there too: searching, filling, moving, long copies, atomic words,
+  mutexes. All of this, and everything else that is different on PyPy, is in ``_pypy.py``.
 
 This is the only module that asks which interpreter runs; the build does, too.
 """
@@ -76,8 +76,12 @@ else:
     BYTES_PIECE = PIECE
 
     def memory_of(buffer: Any, writable: bool) -> Any:
-        """A context manager for the memory of a C-contiguous buffer: ``char[]``, that the copies in C take."""
-        return ffi.from_buffer(_BYTES, buffer, writable)
+        """A context manager for the memory of a C-contiguous buffer: ``char[]``. Else ``BufferError``."""
+        try:
+            return ffi.from_buffer(_BYTES, buffer, writable)
+        except ValueError as error:  # numpy's, of what is not contiguous
+            reason = str(error)
+        raise BufferError(reason)
 
     def before_mapping() -> None:
         """Called before a file is mapped. There is nothing to do: CPython frees a dropped mapping at once."""

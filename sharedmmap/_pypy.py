@@ -12,9 +12,9 @@ the range against the limit, touch the memory, check the state. SAFETY refers to
 - alive: the caller refers to the region.
 
 What writes in Python marks the region dirty before the access as well as after it. Before: a signal handler may
-raise between the access and the second mark. After: a flush in another thread may have cleared the first one. (So
-an exchange that is not made marks it, too, which it does not in C. Where both happen in one write, which raises
-what the handler raised, the region may stay clean although a part of it was written.)
+raise between the access and the second mark. After: a flush in another thread may have cleared the first one. If
+both happen during one write, the region may stay clean although a part of it was written. An exchange that is not
+made marks the region, too; in C it does not.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 PIECE: int = lib.PIECE
 BYTES_PIECE: int = 4 * PIECE
-"""As PIECE, for what makes ``bytes``. To make them first and to fill them without the GIL takes six times as long
-for a megabyte as to slice a buffer: what ``bytes(n)`` gives is fresh memory of the system each time."""
+"""As PIECE, for copies that make ``bytes``. Without the GIL these are made first, and filled then. For a megabyte
+that takes six times as long as slicing a buffer, since ``bytes(n)`` is new memory of the system each time."""
 
 NOT_ACCESSIBLE: int = lib.NOT_ACCESSIBLE
 _BYTES = ffi.typeof("char[]")
@@ -61,10 +61,10 @@ word_notify = in_c.word_notify
 
 
 def _copy(own: Any, memory: Any, size: int, *, writing: bool) -> None:
-    """memmove(3) from the mapping to a caller's memory, or the other way.
+    """As memmove(3): from the mapping (``own``) to a caller's memory or, for ``writing``, the other way.
 
-    By an assignment of slices, which the compiler sees into: it takes a third of the time of ffi.memmove().
-    That is memcpy(3), so not for a view of the mapping itself, which may overlap.
+    Slices are assigned where that is possible, since it takes a third of the time of ffi.memmove(). But it is
+    memcpy(3): what overlaps, because the caller's memory is a view of this mapping, needs ffi.memmove().
     """
     if type(memory) is bytes:
         own[0:size] = memory if len(memory) == size else memory[:size]
@@ -184,7 +184,7 @@ def _accessors(name: str) -> tuple[Callable[..., Any], Callable[..., int]]:
     else:
         number = int
         stored_as = ffi.typeof(f"{name}_t *")
-        # Not from a power of two: what was a long once stays one on PyPy, and is slow to compare with.
+        # Not 2**63 - 1: PyPy keeps such a result as a long integer, which is slow to compare with.
         high = sys.maxsize >> 64 - bits if name.startswith("i") or bits == 64 else 2**bits - 1
         low = 0 if name.startswith("u") else -high - 1
     # A uint64 is loaded as a signed one, which PyPy does not box, and compared in the range of those first.
@@ -289,10 +289,10 @@ globals().update(_word_calls("uint32"), **_word_calls("uint64"))
 
 
 def memory_of(buffer: Any, writable: bool) -> Any:
-    """A context manager for the memory of a C-contiguous buffer: ``char[]``, or ``bytes``.
+    """A context manager for the memory of a C-contiguous buffer: ``char[]`` or ``bytes``. Else ``BufferError``.
 
-    Those of a ``bytearray`` are a copy, made in one step: PyPy before 8.0 lets a signal handler, or another
-    thread, resize it while its address is in use.
+    A ``bytearray`` that is only read is copied to ``bytes`` in one step. PyPy before 8.0 lets a signal handler,
+    or another thread, resize it while its address is in use.
     """
     if type(buffer) in (bytes, bytearray) and not writable and len(buffer) < PIECE:
         return nullcontext(bytes(buffer))
@@ -300,7 +300,7 @@ def memory_of(buffer: Any, writable: bool) -> Any:
         if not isinstance(buffer, memoryview) or buffer.c_contiguous:  # else from_buffer() takes the wrong bytes
             return ffi.from_buffer(_BYTES, buffer, writable)
     except (TypeError, SystemError, ValueError):
-        pass  # there is no address (PyPy 8.0: SystemError, of a slice of one item with a step), or numpy refuses
+        pass  # it has no address (PyPy 8.0: SystemError, for a view of one item with a step), or numpy refuses
     try:
         view = memoryview(buffer)
     except ValueError as error:  # it is released
@@ -332,7 +332,8 @@ _many_descriptors = 256
 
 
 def before_mapping() -> None:
-    """Called before a file is mapped: here collection is late, and what was dropped may hold all descriptors."""
+    """Called before a file is mapped: objects are collected late here, and dropped mappings may hold all
+    descriptors."""
     global _many_descriptors
     if lib.open_descriptors() >= _many_descriptors:
         gc.collect()

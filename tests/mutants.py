@@ -293,7 +293,7 @@ MUTANTS = [
     Mutant("_native.py", "RefusedError: Any = _errors.RefusedError", "RefusedError: Any = LookupError", "interrupts"),
     Mutant("_arguments.py", "if size < 0:", "if False:", "ranges"),
     Mutant("_arguments.py", "if not 0 <= byte <= 255:", "if False:", "items search"),
-    Mutant("_arguments.py", "except ValueError as error:", "except KeyError as error:", "buffers"),
+    Mutant("_native.py", "except ValueError as error:", "except KeyError as error:", "buffers"),
     # ---- _region.py ----
     Mutant("_region.py", "if failed and ffi.errno in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):", "if False:", "injection"),
     Mutant("_region.py", '        sys.audit("sharedmmap.File", fd, offset, length, prot)\n', "", "mapping"),
